@@ -1,0 +1,1 @@
+//! Makes and finds the bootable base images that snapshots are built on.

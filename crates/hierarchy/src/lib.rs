@@ -1,0 +1,1 @@
+//! Composes cache layers and a builder into one cache that fills itself.

@@ -1,0 +1,1 @@
+//! The local tier: snapshots as qcow2 files in one directory.

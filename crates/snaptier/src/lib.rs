@@ -1,0 +1,1 @@
+//! A snapshot cache for microVMs: from a package list to a bootable disk.

@@ -1,0 +1,2 @@
+//! The developer desk.
+fn main() {}
