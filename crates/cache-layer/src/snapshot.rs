@@ -1,0 +1,65 @@
+use std::any::Any;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use cache_key::CacheKey;
+
+use crate::Manifest;
+
+/// A qcow2 overlay on this host with the packages in it, plus its manifest.
+///
+/// It is a guard: whatever keeps its file from being removed (the pin of an L2 entry, a staged file)
+/// is held until the last clone is dropped.
+#[derive(Clone)]
+#[must_use = "dropping the last clone lets go of the file"]
+pub struct Snapshot {
+    path: PathBuf,
+    manifest: Arc<Manifest>,
+    hold: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Snapshot {
+    /// A snapshot whose file nobody else removes.
+    pub fn new(path: impl Into<PathBuf>, manifest: impl Into<Arc<Manifest>>) -> Self {
+        Self {
+            path: path.into(),
+            manifest: manifest.into(),
+            hold: None,
+        }
+    }
+
+    /// Keeps `guard` until the last clone of the snapshot is dropped.
+    pub fn held_by(mut self, guard: impl Any + Send + Sync) -> Self {
+        self.hold = Some(Arc::new(guard));
+        self
+    }
+
+    /// The qcow2 file: absolute, readable, and not to be written to. Make an overlay of your own over it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What is in the file.
+    #[must_use]
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+
+    /// The snapshot's name.
+    #[must_use]
+    pub fn key(&self) -> &CacheKey {
+        self.manifest.key()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("key", self.key())
+            .field("path", &self.path)
+            .field("held", &self.hold.is_some())
+            .finish_non_exhaustive()
+    }
+}
