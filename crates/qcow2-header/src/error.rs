@@ -1,0 +1,44 @@
+use std::io;
+
+use thiserror::Error;
+
+/// Why a file is not a qcow2 file that may be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Qcow2Error {
+    /// The file could not be read or written; its contents have nothing to do with it.
+    #[error("read or write the qcow2 file")]
+    Io(#[source] io::Error),
+    /// It is not a qcow2 file at all.
+    #[error("it does not begin with a qcow2 header: {0}")]
+    NotQcow2(String),
+    /// Its header or tables contradict themselves, each other, or the file's length: it is damaged, cut off
+    /// or made to deceive.
+    #[error("{0}")]
+    Malformed(String),
+    /// It is well formed, and uses something that a snapshot or base image must not.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Qcow2Error {
+    pub(crate) fn malformed(what: impl Into<String>) -> Self {
+        Self::Malformed(what.into())
+    }
+
+    pub(crate) fn refused(what: impl Into<String>) -> Self {
+        Self::Refused(what.into())
+    }
+}
+
+/// An end of file is a matter of the contents: the file is shorter than its header says.
+impl From<io::Error> for Qcow2Error {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Self::malformed("the file ends in the midst of a table")
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
