@@ -1,1 +1,29 @@
 //! Makes and finds the bootable base images that snapshots are built on.
+//!
+//! A base image is a Debian system made from distribution packages, in a folder of its own:
+//!
+//! ```text
+//! {image_dir}/{language}-{8 hex digits of the disk's digest}/
+//!     disk.qcow2      the root disk, read-only from now on; its BLAKE3 is the image's identity
+//!     vmlinuz         the kernel
+//!     initrd.img      finds the root disk and hands over to it
+//!     image.json      what it is and how it is booted
+//!     disk.stat.json  by what the disk is recognised without being hashed again
+//! ```
+//!
+//! Two hosts that make an image from the same package versions get the same disk, byte for byte, and so
+//! share snapshots.
+
+mod error;
+mod image;
+mod maker;
+mod manifest;
+mod recipe;
+mod store;
+mod tool;
+
+pub use error::ImageError;
+pub use image::Image;
+pub use maker::MakeOptions;
+pub use manifest::{IMAGE_FORMAT_VERSION, ImageManifest, Installer};
+pub use store::{ImageStore, Listed};

@@ -1,0 +1,112 @@
+use std::io;
+use std::path::PathBuf;
+
+use cache_key::{ImageDigest, Language};
+use thiserror::Error;
+
+/// Why there is no base image to be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// Nobody has written down how to make one.
+    #[error(
+        "make a {language} base image: there is no recipe for one yet, only for python and raw"
+    )]
+    NoRecipe {
+        /// The language asked for.
+        language: Language,
+    },
+    /// There is no kernel package for this processor.
+    #[error(
+        "make a base image for {architecture}: no kernel is known for it, only for x86_64 and aarch64"
+    )]
+    NoKernel {
+        /// The processor's architecture.
+        architecture: &'static str,
+    },
+    /// A program that is needed is not on this host.
+    #[error("`{program}` is not installed: install the package {package} (Debian, Ubuntu)")]
+    MissingTool {
+        /// The program.
+        program: &'static str,
+        /// The Debian package that has it.
+        package: &'static str,
+    },
+    /// A program failed; [`output`](Self::output) is the last that it said.
+    #[error("{what}: `{program}` failed with {status}")]
+    ToolFailed {
+        /// What it was to do.
+        what: &'static str,
+        /// The program.
+        program: &'static str,
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// Its last lines.
+        output: String,
+    },
+    /// The disk of an image is no longer what it was.
+    #[error(
+        "the disk `{}` has changed since the image was made ({found} instead of {expected}): remove the image's folder and make it again", path.display()
+    )]
+    Changed {
+        /// The disk.
+        path: PathBuf,
+        /// The digest that it had.
+        expected: ImageDigest,
+        /// The digest that it has.
+        found: ImageDigest,
+    },
+    /// A folder's `image.json` cannot be used.
+    #[error("read `{}`", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: ManifestFault,
+    },
+    /// The file system would not.
+    #[error("{what} `{}`", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// What is wrong with an `image.json`.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ManifestFault {
+    /// It was written by a newer release.
+    #[error("image format {0} is newer than this release knows: upgrade snaptier")]
+    Newer(u32),
+    /// It is not an image's JSON.
+    #[error("it is not an image manifest")]
+    Malformed(#[source] serde_json::Error),
+    /// It cannot be read.
+    #[error("it cannot be read")]
+    Io(#[source] io::Error),
+}
+
+impl ImageError {
+    /// The last that a failed program said.
+    #[must_use]
+    pub fn output(&self) -> Option<&str> {
+        match self {
+            Self::ToolFailed { output, .. } => Some(output),
+            _ => None,
+        }
+    }
+
+    /// An I/O error with what was tried, for `map_err`.
+    pub(crate) fn io(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { what, path, source }
+    }
+}

@@ -1,0 +1,177 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cache_key::Language;
+use cache_layer::KeyLock;
+use tokio::task::spawn_blocking;
+
+use crate::image::MANIFEST;
+use crate::maker::{self, MakeOptions, STAGING_PREFIX};
+use crate::recipe::Recipe;
+use crate::{Image, ImageError};
+
+/// The folder that base images are kept in.
+#[derive(Debug, Clone)]
+pub struct ImageStore {
+    dir: PathBuf,
+}
+
+/// A folder with an image in it, or with something that should be one.
+#[derive(Debug)]
+pub struct Listed {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The image, or why it cannot be used.
+    pub image: Result<Image, ImageError>,
+}
+
+impl ImageStore {
+    /// The images in `dir`, which need not be there yet.
+    ///
+    /// # Errors
+    ///
+    /// A relative path cannot be made absolute, because the current directory is gone.
+    pub fn new(dir: impl AsRef<Path>) -> Result<Self, ImageError> {
+        let dir = dir.as_ref();
+        let absolute = std::path::absolute(dir).map_err(ImageError::io("find the folder", dir))?;
+        Ok(Self { dir: absolute })
+    }
+
+    /// Where the images are.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The newest image of `language` that this release's recipe made, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read, or the image in it cannot be used.
+    pub async fn find(&self, language: Language) -> Result<Option<Image>, ImageError> {
+        let store = self.clone();
+        blocking(move || store.find_now(language)).await
+    }
+
+    /// Every image, by folder name.
+    ///
+    /// # Errors
+    ///
+    /// The folder cannot be read. An image that cannot be used is no error here: it is listed as such.
+    pub async fn list(&self) -> Result<Vec<Listed>, ImageError> {
+        let store = self.clone();
+        blocking(move || store.list_now()).await
+    }
+
+    /// Makes the image of `language`, unless the recipe's is there already, and gives it. `step` hears what
+    /// is being done.
+    ///
+    /// Takes half a minute to a few minutes. One process at a time makes an image; another one waits
+    /// and takes what the first made. Dropping the future leaves no process and no half image.
+    ///
+    /// # Errors
+    ///
+    /// A program is missing or fails, or the folder cannot be written to.
+    pub async fn make(
+        &self,
+        language: Language,
+        options: &MakeOptions,
+        step: &(dyn Fn(&str) + Send + Sync),
+    ) -> Result<Image, ImageError> {
+        // Before anything is written: a language without a recipe is told so at once.
+        Recipe::of(language)?;
+        fs::create_dir_all(&self.dir).map_err(ImageError::io("make the folder", &self.dir))?;
+        let lock = self.dir.join(format!(".lock-{language}"));
+        let _lock = KeyLock::acquire(lock.clone())
+            .await
+            .map_err(ImageError::io("lock", lock))?;
+        if let Some(image) = self.find(language).await? {
+            return Ok(image);
+        }
+        self.sweep(language);
+        let dir = maker::make(&self.dir, language, options, step).await?;
+        blocking(move || Image::open(dir)).await
+    }
+
+    fn find_now(&self, language: Language) -> Result<Option<Image>, ImageError> {
+        let revision = Recipe::of(language)?.revision();
+        let candidates = self
+            .list_now()?
+            .into_iter()
+            .filter(|listed| match &listed.image {
+                Ok(image) => {
+                    image.manifest().language == language && image.manifest().recipe == revision
+                }
+                // A changed disk is no reason to make the image anew in silence.
+                Err(error) => {
+                    matches!(error, ImageError::Changed { .. }) && is_of(listed, language)
+                }
+            });
+        let images = candidates
+            .map(|listed| listed.image)
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(images
+            .into_iter()
+            .max_by_key(|image| image.manifest().created_at))
+    }
+
+    fn list_now(&self) -> Result<Vec<Listed>, ImageError> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(ImageError::io("read the folder", &self.dir))?,
+        };
+        let mut dirs = Vec::new();
+        for entry in entries {
+            let dir = entry
+                .map_err(ImageError::io("read the folder", &self.dir))?
+                .path();
+            if !is_hidden(&dir) && dir.join(MANIFEST).exists() {
+                dirs.push(dir);
+            }
+        }
+        dirs.sort();
+        Ok(dirs
+            .into_iter()
+            .map(|dir| Listed {
+                image: Image::open(dir.clone()),
+                dir,
+            })
+            .collect())
+    }
+
+    /// Removes what interrupted makings of `language` left. The caller holds its lock, so none is under way.
+    fn sweep(&self, language: Language) {
+        let prefix = format!("{STAGING_PREFIX}{language}-");
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        for entry in
+            entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        {
+            if let Err(error) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(dir = %entry.path().display(), %error, "cannot remove an unfinished image");
+            }
+        }
+    }
+}
+
+fn is_hidden(dir: &Path) -> bool {
+    dir.file_name()
+        .is_none_or(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn is_of(listed: &Listed, language: Language) -> bool {
+    let name = listed
+        .dir
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    name.is_some_and(|name| name.starts_with(&format!("{language}-")))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
