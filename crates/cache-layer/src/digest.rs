@@ -42,6 +42,14 @@ impl ContentDigest {
     }
 }
 
+impl ContentDigest {
+    /// Its bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 32] {
+        *self.0.as_bytes()
+    }
+}
+
 /// Hashes bytes as they go by.
 #[derive(Debug, Default)]
 pub struct ContentHasher(blake3::Hasher);

@@ -47,6 +47,8 @@ pub enum Phase {
     ShutDown,
     /// The snapshot goes to a remote tier.
     Upload,
+    /// A command runs in a guest on top of the snapshot.
+    Run,
 }
 
 impl Phase {
@@ -60,6 +62,7 @@ impl Phase {
             Self::Install => "install",
             Self::ShutDown => "shut down",
             Self::Upload => "upload",
+            Self::Run => "run",
         }
     }
 }

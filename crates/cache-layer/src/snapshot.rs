@@ -12,7 +12,6 @@ use crate::Manifest;
 /// It is a guard: whatever keeps its file from being removed (the pin of an L2 entry, a staged file)
 /// is held until the last clone is dropped.
 #[derive(Clone)]
-#[must_use = "dropping the last clone lets go of the file"]
 pub struct Snapshot {
     path: PathBuf,
     manifest: Arc<Manifest>,
@@ -21,6 +20,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A snapshot whose file nobody else removes.
+    #[must_use]
     pub fn new(path: impl Into<PathBuf>, manifest: impl Into<Arc<Manifest>>) -> Self {
         Self {
             path: path.into(),
@@ -30,6 +30,7 @@ impl Snapshot {
     }
 
     /// Keeps `guard` until the last clone of the snapshot is dropped.
+    #[must_use]
     pub fn held_by(mut self, guard: impl Any + Send + Sync) -> Self {
         self.hold = Some(Arc::new(guard));
         self
