@@ -1,0 +1,171 @@
+//! A command in the guest, its standard streams carried live over virtio-serial ports.
+//!
+//! The agent can capture output too, but only hands it over at the end, and only so much of it.
+
+use std::io;
+
+use rustix::io::Errno;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::guest_agent::{GuestAgent, GuestAgentError, GuestExit};
+use crate::machine::{STDERR_PORT, STDIN_PORT, STDOUT_PORT};
+
+/// Our ends of the ports that carry the standard streams.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub(crate) stdin: UnixStream,
+    pub(crate) stdout: UnixStream,
+    pub(crate) stderr: UnixStream,
+}
+
+/// Which of its streams a command wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Takes a command's output as it comes. While it does not return, the command waits.
+pub type OutputSink<'a> = dyn FnMut(OutputStream, &[u8]) -> io::Result<()> + Send + 'a;
+
+/// What a command reads.
+pub type Input<'a> = dyn AsyncRead + Send + Unpin + 'a;
+
+/// A command to run in a guest.
+pub(crate) struct Command<'a> {
+    /// The program, found on the guest's `PATH`, and its arguments.
+    pub(crate) argv: Vec<String>,
+    /// Variables added to the guest's own environment.
+    pub(crate) env: Vec<(&'static str, String)>,
+    /// Standard input; without it the command reads an end of file.
+    pub(crate) input: Option<&'a mut Input<'a>>,
+    /// Where its output goes.
+    pub(crate) output: &'a mut OutputSink<'a>,
+}
+
+#[derive(Debug, Error)]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Agent(#[from] GuestAgentError),
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Command<'_> {
+    /// Runs the command to its end. What it wrote before it ended has been passed on by then.
+    pub(crate) async fn run(
+        self,
+        agent: &GuestAgent,
+        streams: &mut Streams,
+    ) -> Result<GuestExit, CommandError> {
+        let pid = agent
+            .start(
+                "/bin/sh",
+                shell(&self.argv, &self.env, self.input.is_some()),
+            )
+            .await?;
+        let Self { input, output, .. } = self;
+        let Streams {
+            stdin,
+            stdout,
+            stderr,
+        } = streams;
+        let ended = agent.ended(pid);
+        let fed = feed(input, stdin);
+        tokio::pin!(ended, fed);
+        let mut is_fed = false;
+        let (mut out, mut err) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+        let exit = loop {
+            tokio::select! {
+                exit = &mut ended => break exit?,
+                read = stdout.read(&mut out) => output(OutputStream::Stdout, &out[..some(read)?])?,
+                read = stderr.read(&mut err) => output(OutputStream::Stderr, &err[..some(read)?])?,
+                // A command need not read its input, so failing to feed it is no failure.
+                _ = &mut fed, if !is_fed => is_fed = true,
+            }
+        };
+        // The guest's writes have reached these sockets before its command could end.
+        drain(stdout, &mut out, |bytes| {
+            output(OutputStream::Stdout, bytes)
+        })?;
+        drain(stderr, &mut err, |bytes| {
+            output(OutputStream::Stderr, bytes)
+        })?;
+        Ok(exit)
+    }
+}
+
+/// The arguments of the guest's shell that give a command its streams, its variables and its home.
+fn shell(argv: &[String], env: &[(&str, String)], has_input: bool) -> Vec<String> {
+    let port = |name| format!("/dev/virtio-ports/{name}");
+    let stdin = if has_input {
+        port(STDIN_PORT)
+    } else {
+        "/dev/null".to_owned()
+    };
+    let script = format!(
+        r#"cd "${{HOME:-/}}"; exec <{stdin} >{} 2>{}; exec env -- "$@""#,
+        port(STDOUT_PORT),
+        port(STDERR_PORT)
+    );
+    let variables = env.iter().map(|(name, value)| format!("{name}={value}"));
+    ["-c".to_owned(), script, "sh".to_owned()]
+        .into_iter()
+        .chain(variables)
+        .chain(argv.iter().cloned())
+        .collect()
+}
+
+/// Copies `input` to the port and then lets the guest see its end.
+async fn feed(input: Option<&mut Input<'_>>, stdin: &mut UnixStream) -> io::Result<()> {
+    if let Some(input) = input {
+        tokio::io::copy(input, stdin).await?;
+        stdin.shutdown().await?;
+    }
+    Ok(())
+}
+
+/// The bytes that were read; none means that QEMU is gone.
+fn some(read: io::Result<usize>) -> io::Result<usize> {
+    match read? {
+        0 => Err(io::ErrorKind::BrokenPipe.into()),
+        read => Ok(read),
+    }
+}
+
+/// Passes on what is there already. Asks the socket itself: what tokio knows of it may be older.
+fn drain(
+    stream: &UnixStream,
+    buffer: &mut [u8],
+    mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        match rustix::io::read(stream, &mut *buffer) {
+            Ok(0) | Err(Errno::WOULDBLOCK) => return Ok(()),
+            Ok(read) => pass_on(&buffer[..read])?,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_variables_reach_the_command_unread_by_the_shell() {
+        let argv = ["printf".to_owned(), "$HOME; `reboot`".to_owned()];
+        let args = shell(&argv, &[("A", "x y".to_owned())], false);
+        assert_eq!(args[2..], ["sh", "A=x y", "printf", "$HOME; `reboot`"]);
+        assert!(
+            args[1].ends_with(r#"exec env -- "$@""#) && args[1].contains("</dev/null "),
+            "{}",
+            args[1]
+        );
+    }
+}

@@ -1,0 +1,89 @@
+use std::io;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cache_layer::{BuildError, BuildErrorKind};
+
+use crate::network::Upstream;
+
+/// What this host gives its virtual machines.
+#[derive(Debug, Clone)]
+pub struct VmHost {
+    /// `qemu-system-x86_64` or its like: a path, or a name to be found on `PATH`.
+    pub qemu: PathBuf,
+    /// `qemu-img`, likewise.
+    pub qemu_img: PathBuf,
+    /// Memory of a machine, in MiB. At least 256 for a kernel, an agent and an installer.
+    pub memory_mib: u32,
+    /// Processors of a machine.
+    pub cpus: u32,
+    /// How this host reaches the registries.
+    pub upstream: Upstream,
+    /// Hosts that guests may reach besides those that their image names, as `HOST` or `HOST:PORT`.
+    pub more_hosts: Vec<String>,
+    /// A file of CA certificates in PEM form that guests are to trust in place of their own: needed where
+    /// this host sits behind a proxy that inspects TLS.
+    pub ca_bundle: Option<PathBuf>,
+    /// How long each phase may take.
+    pub time_outs: TimeOuts,
+}
+
+/// How long each phase of a machine's life may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOuts {
+    /// Until the guest agent answers.
+    pub boot: Duration,
+    /// Until the installer is done.
+    pub install: Duration,
+    /// Until the guest has flushed its disk and powered off.
+    pub shut_down: Duration,
+}
+
+impl Default for TimeOuts {
+    /// Two minutes, half an hour, two minutes: several times what a slow host without KVM needs.
+    fn default() -> Self {
+        Self {
+            boot: Duration::from_secs(120),
+            install: Duration::from_secs(1800),
+            shut_down: Duration::from_secs(120),
+        }
+    }
+}
+
+impl Default for VmHost {
+    /// Programs from `PATH`, 1 GiB of memory, up to two processors, a direct way out.
+    fn default() -> Self {
+        let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self {
+            qemu: format!("qemu-system-{}", std::env::consts::ARCH).into(),
+            qemu_img: "qemu-img".into(),
+            memory_mib: 1024,
+            cpus: if cpus > 1 { 2 } else { 1 },
+            upstream: Upstream::direct(),
+            more_hosts: Vec::new(),
+            ca_bundle: None,
+            time_outs: TimeOuts::default(),
+        }
+    }
+}
+
+/// Why a program could not be started, and what to install where it is missing.
+pub(crate) fn cannot_start(program: &Path, error: io::Error) -> BuildError {
+    let name = program.display();
+    let context = match (
+        error.kind(),
+        program.file_name().and_then(|name| name.to_str()),
+    ) {
+        (io::ErrorKind::NotFound, Some("qemu-img")) => {
+            format!("`{name}` is not installed: install the package qemu-utils (Debian, Ubuntu)")
+        }
+        (io::ErrorKind::NotFound, _) => {
+            format!(
+                "`{name}` is not installed: install the package qemu-system-x86 (Debian, Ubuntu)"
+            )
+        }
+        _ => format!("start `{name}`"),
+    };
+    BuildError::new(BuildErrorKind::Host, context).with_source(error)
+}

@@ -1,0 +1,121 @@
+use cache_key::PackageSet;
+use cache_layer::{BuildErrorKind, ResolvedPackage};
+
+use super::Installer;
+
+pub(crate) struct Uv {
+    pub(crate) program: String,
+    pub(crate) python: String,
+}
+
+/// On the disk and beside the packages, so that they are hard links into it and nothing is written twice.
+const CACHE: &str = "/opt/installer-cache";
+
+impl Uv {
+    fn pip(&self, verb: &str, rest: impl IntoIterator<Item = String>) -> Vec<String> {
+        let words = [&self.program, "pip", verb, "--python", &self.python].map(str::to_owned);
+        words.into_iter().chain(rest).collect()
+    }
+}
+
+impl Installer for Uv {
+    fn install(&self, packages: &PackageSet) -> Vec<String> {
+        let options = ["--link-mode", "hardlink", "--"].map(str::to_owned);
+        self.pip(
+            "install",
+            options
+                .into_iter()
+                .chain(packages.iter().map(str::to_owned)),
+        )
+    }
+
+    fn environment(&self, proxy: &str, ca_bundle: Option<&str>) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("HTTPS_PROXY", proxy.to_owned()),
+            ("HTTP_PROXY", proxy.to_owned()),
+            ("UV_CACHE_DIR", CACHE.to_owned()),
+            ("UV_NO_CONFIG", "1".to_owned()),
+            ("UV_NO_PROGRESS", "1".to_owned()),
+            // The image has one interpreter; uv would look for another on the network.
+            ("UV_PYTHON_DOWNLOADS", "never".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
+        ];
+        if let Some(path) = ca_bundle {
+            variables.push(("SSL_CERT_FILE", path.to_owned()));
+        }
+        variables
+    }
+
+    fn clean(&self) -> Vec<String> {
+        ["rm", "-rf", CACHE].map(str::to_owned).into()
+    }
+
+    fn list(&self) -> Vec<String> {
+        self.pip("freeze", [])
+    }
+
+    fn parse_list(&self, output: &str) -> Vec<ResolvedPackage> {
+        let package = |line: &str| {
+            let (name, version) = line.trim().split_once("==")?;
+            Some(ResolvedPackage {
+                name: name.to_owned(),
+                version: version.to_owned(),
+            })
+        };
+        output.lines().filter_map(package).collect()
+    }
+
+    fn classify(&self, output: &str) -> BuildErrorKind {
+        // uv says what it could not do in the first lines and why in the last.
+        const NETWORK: [&str; 9] = [
+            "error sending request",
+            "Failed to fetch",
+            "Request failed after",
+            "connection closed",
+            "Connection reset",
+            "operation timed out",
+            "dns error",
+            "tunnel error",
+            "503 Service Unavailable",
+        ];
+        if NETWORK.iter().any(|sign| output.contains(sign)) {
+            BuildErrorKind::Temporary
+        } else {
+            BuildErrorKind::Packages
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_key::Language;
+
+    use super::*;
+
+    fn uv() -> Uv {
+        Uv {
+            program: "/opt/installer/bin/uv".to_owned(),
+            python: "/opt/venv/bin/python3".to_owned(),
+        }
+    }
+
+    #[test]
+    fn packages_are_words_after_the_options() {
+        let packages =
+            PackageSet::parse(Language::Python, ["requests==2.32.3", "idna==3.7"]).unwrap();
+        assert_eq!(
+            uv().install(&packages).join(" "),
+            "/opt/installer/bin/uv pip install --python /opt/venv/bin/python3 --link-mode hardlink -- idna==3.7 requests==2.32.3"
+        );
+    }
+
+    #[test]
+    fn the_list_is_read_line_by_line() {
+        let list = uv().parse_list("Using Python 3.11\ncertifi==2024.7.4\nidna==3.7\n");
+        let list: Vec<_> = list
+            .iter()
+            .map(|package| (package.name.as_str(), package.version.as_str()))
+            .collect();
+        assert_eq!(list, [("certifi", "2024.7.4"), ("idna", "3.7")]);
+    }
+}

@@ -1,0 +1,37 @@
+//! Builds snapshots: boots QEMU, installs packages inside the guest, keeps the disk.
+//!
+//! A package's install script is a stranger's code. What holds it is the virtual machine: QEMU runs
+//! in a seccomp sandbox that may not start programs, with no device that it was not given, and the
+//! guest's [`network`] leads to the registries on its allowlist and nowhere else.
+//!
+//! [`VmBuilder`] makes snapshots; [`GuestCommand`](run::GuestCommand) runs a command in a throw-away
+//! machine on top of one.
+
+mod accelerator;
+mod builder;
+mod command;
+mod guest_agent;
+mod guest_image;
+mod host;
+mod install;
+mod installer;
+mod machine;
+pub mod network;
+mod overlay;
+mod qemu;
+mod qmp;
+mod run;
+mod sockets;
+mod tail;
+mod vm;
+mod vms;
+
+pub use accelerator::{Accelerator, PROOF, Probed};
+pub use builder::VmBuilder;
+pub use command::{Input, OutputSink, OutputStream};
+pub use guest_agent::GuestExit;
+pub use guest_image::GuestImage;
+pub use host::{TimeOuts, VmHost};
+pub use installer::InstallerKind;
+pub use run::GuestCommand;
+pub use vms::Vms;

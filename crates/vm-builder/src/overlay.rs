@@ -1,0 +1,95 @@
+//! Making qcow2 overlays, and proving that one is whole.
+
+use std::fs::File;
+use std::io::Seek;
+use std::path::Path;
+use std::process::Stdio;
+
+use cache_key::DiskFormat;
+use cache_layer::{BoxError, BuildError, BuildErrorKind, ContentDigest, Disk};
+use qcow2_header::Qcow2Header;
+use tokio::process::Command;
+use tokio::task::spawn_blocking;
+
+use crate::host::cannot_start;
+
+/// Makes an empty overlay at `path` over `backing`.
+pub(crate) async fn create(
+    qemu_img: &Path,
+    path: &Path,
+    backing: &Path,
+    format: DiskFormat,
+) -> Result<(), BuildError> {
+    let mut command = Command::new(qemu_img);
+    command.args([
+        "create",
+        "-q",
+        "-f",
+        "qcow2",
+        "-F",
+        &format.to_string(),
+        "-b",
+    ]);
+    command.arg(backing).arg(path);
+    run(command, qemu_img, "make a qcow2 overlay").await
+}
+
+/// Has the overlay at `path`, which nobody writes to any more, checked by us and by `qemu-img`, and says
+/// what its bytes are.
+pub(crate) async fn prove(qemu_img: &Path, path: &Path) -> Result<Disk, BuildError> {
+    let unsound = |error: BoxError| {
+        BuildError::new(
+            BuildErrorKind::Temporary,
+            "check the qcow2 overlay that the guest left",
+        )
+        .with_source(error)
+    };
+    let file = path.to_owned();
+    let disk = spawn_blocking(move || measure(&file))
+        .await
+        .map_err(|error| unsound(error.into()))?;
+    let disk = disk.map_err(unsound)?;
+    // Only now may a QEMU tool open what a guest wrote to.
+    let mut command = Command::new(qemu_img);
+    command.args(["check", "-q", "-f", "qcow2"]).arg(path);
+    run(
+        command,
+        qemu_img,
+        "check the qcow2 overlay that the guest left",
+    )
+    .await?;
+    Ok(disk)
+}
+
+/// Holds the header and the tables against what a snapshot may be, and hashes the file.
+fn measure(path: &Path) -> Result<Disk, BoxError> {
+    let mut file = File::open(path)?;
+    let header = Qcow2Header::read(&mut file)?;
+    header.check_tables(&mut file)?;
+    header.require_overlay()?;
+    file.rewind()?;
+    let blake3 = ContentDigest::of_reader(&file)?;
+    Ok(Disk {
+        file_bytes: header.file_bytes,
+        virtual_bytes: header.virtual_bytes,
+        blake3,
+    })
+}
+
+async fn run(mut command: Command, program: &Path, what: &str) -> Result<(), BuildError> {
+    let command = command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = command
+        .output()
+        .await
+        .map_err(|error| cannot_start(program, error))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let context = format!(
+        "{what}: `{}` failed with {}",
+        program.display(),
+        output.status
+    );
+    Err(BuildError::new(BuildErrorKind::Internal, context)
+        .with_output(String::from_utf8_lossy(&output.stderr)))
+}

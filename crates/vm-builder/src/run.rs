@@ -1,0 +1,53 @@
+use cache_key::DiskFormat;
+use cache_layer::{BuildError, Phase, Snapshot, Staging};
+
+use crate::command::{Command, Input, OutputSink};
+use crate::guest_agent::GuestExit;
+use crate::guest_image::GuestImage;
+use crate::overlay;
+use crate::vms::Vms;
+
+/// A command to run in a throw-away virtual machine.
+///
+/// The machine has no network, and what the command writes to its disk is gone with it.
+pub struct GuestCommand<'a> {
+    /// The program, found on the guest's `PATH`, and its arguments.
+    pub argv: Vec<String>,
+    /// What the command reads; without it, an end of file.
+    pub input: Option<&'a mut Input<'a>>,
+    /// Where its output goes as it comes.
+    pub output: &'a mut OutputSink<'a>,
+}
+
+impl Vms {
+    /// Runs `command` in a machine on top of `snapshot`, which was built on `image`, and gives its exit. It
+    /// may take as long as it likes; dropping the future ends the machine.
+    ///
+    /// # Errors
+    ///
+    /// The machine could not be started, or died. A command that fails is no error.
+    pub async fn run(
+        &self,
+        image: &GuestImage,
+        snapshot: &Snapshot,
+        staging: &Staging,
+        command: GuestCommand<'_>,
+    ) -> Result<GuestExit, BuildError> {
+        let disk = staging.file(snapshot.key());
+        let qemu_img = &self.host().qemu_img;
+        overlay::create(qemu_img, disk.path(), snapshot.path(), DiskFormat::Qcow2).await?;
+        let mut vm = self.boot(image, disk.path().to_owned(), None).await?;
+        let GuestCommand {
+            argv,
+            input,
+            output,
+        } = command;
+        let command = Command {
+            argv,
+            env: Vec::new(),
+            input,
+            output,
+        };
+        Ok(vm.command(Phase::Run, command, None).await?)
+    }
+}

@@ -1,0 +1,62 @@
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+/// The last bytes of a stream that nobody reads otherwise: a console, a standard error.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+
+/// Bytes kept. More than a screen, and little enough for an error message.
+const KEPT: usize = 8 << 10;
+
+impl Tail {
+    pub(crate) fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Reads `stream` to its end in the background, so that its writer never blocks.
+    pub(crate) fn of(mut stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        let tail = Self::default();
+        let kept = tail.clone();
+        tokio::spawn(async move {
+            let mut bytes = vec![0; 4 << 10];
+            while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+                kept.push(&bytes[..read]);
+            }
+        });
+        tail
+    }
+
+    pub(crate) fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(bytes);
+        let surplus = kept.len().saturating_sub(KEPT);
+        kept.drain(..surplus);
+    }
+
+    /// What is kept, as text without terminal controls.
+    pub(crate) fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let bytes: Vec<u8> = kept.iter().copied().collect();
+        let text = String::from_utf8_lossy(&bytes);
+        text.chars()
+            .filter(|&c| c == '\n' || c == '\t' || !c.is_control())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_last_bytes_are_kept_and_controls_are_left_out() {
+        let tail = Tail::empty();
+        tail.push(&vec![b'a'; KEPT]);
+        tail.push(b"\x1b[31mpanic\r\n");
+        let text = tail.text();
+        assert!(text.ends_with("a[31mpanic\n"), "{text}");
+        assert!(text.len() <= KEPT);
+    }
+}
