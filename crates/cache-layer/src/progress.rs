@@ -14,7 +14,7 @@ pub trait ProgressSink: Debug + Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProgressEvent<'a> {
-    /// The phase began. A phase that begins ends the one before it for the same key.
+    /// The phase began.
     Started(Phase),
     /// Bytes moved so far in the phase, of `total` where that is known.
     Bytes {
@@ -79,4 +79,35 @@ pub struct NoProgress;
 
 impl ProgressSink for NoProgress {
     fn report(&self, _key: &CacheKey, _event: ProgressEvent<'_>) {}
+}
+
+/// The phase that some work is in, reported from its beginning to its end, however that comes.
+#[derive(Debug)]
+#[must_use = "the phase is over as soon as this is dropped"]
+pub struct InPhase<'a> {
+    sink: &'a dyn ProgressSink,
+    key: &'a CacheKey,
+    phase: Phase,
+}
+
+impl<'a> InPhase<'a> {
+    /// Reports that `phase` began.
+    pub fn begin(sink: &'a dyn ProgressSink, key: &'a CacheKey, phase: Phase) -> Self {
+        sink.report(key, ProgressEvent::Started(phase));
+        Self { sink, key, phase }
+    }
+
+    /// Reports that this phase is over and `phase` began.
+    pub fn then(self, phase: Phase) -> Self {
+        let (sink, key) = (self.sink, self.key);
+        drop(self);
+        Self::begin(sink, key, phase)
+    }
+}
+
+impl Drop for InPhase<'_> {
+    fn drop(&mut self) {
+        self.sink
+            .report(self.key, ProgressEvent::Finished(self.phase));
+    }
 }

@@ -3,9 +3,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cache_key::{CacheKey, SnapshotSpec};
+use cache_key::SnapshotSpec;
 use cache_layer::{
-    BuildError, BuildErrorKind, Manifest, NoProgress, Phase, ProgressEvent, ProgressSink,
+    BuildError, BuildErrorKind, InPhase, Manifest, NoProgress, Phase, ProgressEvent, ProgressSink,
     Provenance, ResolvedPackage, Snapshot, SnapshotBuilder, Staging,
 };
 use jiff::Timestamp;
@@ -83,12 +83,12 @@ impl VmBuilder {
         let allowlist = Allowlist::new(hosts)
             .map_err(|error| BuildError::new(BuildErrorKind::Host, error.to_string()))?;
 
-        let phase = InPhase::new(&key, self.progress.as_ref(), Phase::Boot);
+        let phase = InPhase::begin(self.progress.as_ref(), &key, Phase::Boot);
         let mut vm = self.vms.boot(image, disk, Some(allowlist)).await?;
-        let phase = phase.next(Phase::Install);
+        let phase = phase.then(Phase::Install);
         let mut note = |line: &str| self.progress.report(&key, ProgressEvent::Note(line));
         let resolved = install(&mut vm, host, installer, spec.packages(), &mut note).await?;
-        let _phase = phase.next(Phase::ShutDown);
+        let _phase = phase.then(Phase::ShutDown);
         vm.power_off(host.time_outs.shut_down).await?;
         Ok(resolved)
     }
@@ -120,32 +120,5 @@ impl SnapshotBuilder for VmBuilder {
 impl fmt::Display for VmBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "vm-builder({})", self.vms.host().qemu.display())
-    }
-}
-
-/// The phase that a build is in, reported to its end however the build ends.
-struct InPhase<'a> {
-    key: &'a CacheKey,
-    sink: &'a dyn ProgressSink,
-    phase: Phase,
-}
-
-impl<'a> InPhase<'a> {
-    fn new(key: &'a CacheKey, sink: &'a dyn ProgressSink, phase: Phase) -> Self {
-        sink.report(key, ProgressEvent::Started(phase));
-        Self { key, sink, phase }
-    }
-
-    fn next(self, phase: Phase) -> Self {
-        let (key, sink) = (self.key, self.sink);
-        drop(self);
-        Self::new(key, sink, phase)
-    }
-}
-
-impl Drop for InPhase<'_> {
-    fn drop(&mut self) {
-        self.sink
-            .report(self.key, ProgressEvent::Finished(self.phase));
     }
 }
