@@ -13,7 +13,7 @@ pub struct SnapshotSpec {
 /// one asked for only if the two are equal.
 ///
 /// As JSON: `{"language": "python", "base_image": "<64 hex digits>", "packages": ["requests==2.32.3"]}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Fields", try_from = "Fields")]
 pub struct CanonicalSpec {
     base_image: ImageDigest,
