@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cache_key::Language;
+use cache_layer::{InPhase, Phase, ProgressSink, Subject};
 use jiff::Timestamp;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
@@ -28,14 +29,14 @@ const REGISTRY_HOSTS: &str = "registry-hosts";
 /// What folders begin with in which an image is being made.
 pub(crate) const STAGING_PREFIX: &str = ".staging-";
 
-/// Makes an image in `image_dir` and gives its folder. `step` hears what is being done.
+/// Makes an image in `image_dir` and gives its folder.
 ///
 /// Everything is made in a staging folder, which is removed however this ends, and appears by one rename.
 pub(crate) async fn make(
     image_dir: &Path,
     language: Language,
     options: &MakeOptions,
-    step: &(dyn Fn(&str) + Send + Sync),
+    progress: &dyn ProgressSink,
 ) -> Result<PathBuf, ImageError> {
     let recipe = Recipe::of(language)?;
     [MMDEBSTRAP, MKE2FS, QEMU_IMG]
@@ -45,9 +46,10 @@ pub(crate) async fn make(
         .prefix(&format!("{STAGING_PREFIX}{language}-"))
         .tempdir_in(image_dir)
         .map_err(ImageError::io("make a folder in", image_dir))?;
-    step("packages");
+    let phase = InPhase::begin(progress, Subject::Image(language), Phase::Image);
+    phase.note("packages");
     bootstrap(&recipe, options, staging.path()).await?;
-    step("disk");
+    phase.note("disk");
     let mut command = as_root(SHELL, ["-c", crate::recipe::DISK])?;
     command.envs(recipe.variables.iter().copied());
     run(
@@ -57,7 +59,7 @@ pub(crate) async fn make(
         staging.path(),
     )
     .await?;
-    step("digest");
+    phase.note("digest");
     let image_dir = image_dir.to_owned();
     let published = spawn_blocking(move || publish(&staging, &image_dir, language, &recipe)).await;
     published.map_err(|error| ImageError::io("publish the image in", "image")(error.into()))?

@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cache_key::Language;
-use cache_layer::KeyLock;
+use cache_layer::{KeyLock, ProgressSink};
 use tokio::task::spawn_blocking;
 
 use crate::image::MANIFEST;
@@ -64,8 +64,7 @@ impl ImageStore {
         blocking(move || store.list_now()).await
     }
 
-    /// Makes the image of `language`, unless the recipe's is there already, and gives it. `step` hears what
-    /// is being done.
+    /// Makes the image of `language`, unless the recipe's is there already, and gives it.
     ///
     /// Takes half a minute to a few minutes. One process at a time makes an image; another one waits
     /// and takes what the first made. Dropping the future leaves no process and no half image.
@@ -77,7 +76,7 @@ impl ImageStore {
         &self,
         language: Language,
         options: &MakeOptions,
-        step: &(dyn Fn(&str) + Send + Sync),
+        progress: &dyn ProgressSink,
     ) -> Result<Image, ImageError> {
         // Before anything is written: a language without a recipe is told so at once.
         Recipe::of(language)?;
@@ -90,7 +89,7 @@ impl ImageStore {
             return Ok(image);
         }
         self.sweep(language);
-        let dir = maker::make(&self.dir, language, options, step).await?;
+        let dir = maker::make(&self.dir, language, options, progress).await?;
         blocking(move || Image::open(dir)).await
     }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use base_image::{ImageError, ImageStore, MakeOptions};
 use cache_key::Language;
+use cache_layer::NoProgress;
 
 async fn make(dir: &Path) -> base_image::Image {
     let store = ImageStore::new(dir).unwrap();
     let made = store
-        .make(Language::Raw, &MakeOptions::default(), &|_| {})
+        .make(Language::Raw, &MakeOptions::default(), &NoProgress)
         .await;
     made.unwrap_or_else(|error| panic!("{error}\n{}", error.output().unwrap_or_default()))
 }
@@ -79,7 +80,7 @@ async fn a_making_that_is_given_up_leaves_no_process_and_no_folder() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::new(dir.path()).unwrap();
     let options = MakeOptions::default();
-    let making = store.make(Language::Raw, &options, &|_| {});
+    let making = store.make(Language::Raw, &options, &NoProgress);
     let outcome = tokio::time::timeout(Duration::from_secs(4), making).await;
     assert!(
         outcome.is_err(),
@@ -116,7 +117,7 @@ async fn a_language_without_a_recipe_is_told_so_and_nothing_is_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = ImageStore::new(dir.path().join("images")).unwrap();
     let error = store
-        .make(Language::Javascript, &MakeOptions::default(), &|_| {})
+        .make(Language::Javascript, &MakeOptions::default(), &NoProgress)
         .await
         .unwrap_err();
     assert!(matches!(error, ImageError::NoRecipe { .. }), "{error}");

@@ -30,7 +30,7 @@ pub use manifest::{
     Disk, MANIFEST_FORMAT_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError, Provenance,
     ResolvedPackage,
 };
-pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink};
+pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink, Subject};
 pub use snapshot::Snapshot;
 pub use staging::{StagedFile, Staging};
 

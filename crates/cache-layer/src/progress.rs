@@ -1,13 +1,37 @@
 use std::fmt::{self, Debug};
 
-use cache_key::CacheKey;
+use cache_key::{CacheKey, Language};
 
 /// Where long work reports how far it has come. Handed to a layer or a builder when it is made.
 ///
 /// Called from worker threads; an implementation must return at once.
 pub trait ProgressSink: Debug + Send + Sync {
-    /// Something happened on the way to the snapshot called `key`.
-    fn report(&self, key: &CacheKey, event: ProgressEvent<'_>);
+    /// Something happened to the work on `subject`.
+    fn report(&self, subject: Subject<'_>, event: ProgressEvent<'_>);
+}
+
+/// What long work is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject<'a> {
+    /// The snapshot of this name.
+    Snapshot(&'a CacheKey),
+    /// The base image of this language.
+    Image(Language),
+}
+
+impl<'a> From<&'a CacheKey> for Subject<'a> {
+    fn from(key: &'a CacheKey) -> Self {
+        Self::Snapshot(key)
+    }
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshot(key) => fmt::Display::fmt(key, f),
+            Self::Image(language) => fmt::Display::fmt(language, f),
+        }
+    }
 }
 
 /// One step of long work.
@@ -78,7 +102,7 @@ impl fmt::Display for Phase {
 pub struct NoProgress;
 
 impl ProgressSink for NoProgress {
-    fn report(&self, _key: &CacheKey, _event: ProgressEvent<'_>) {}
+    fn report(&self, _subject: Subject<'_>, _event: ProgressEvent<'_>) {}
 }
 
 /// The phase that some work is in, reported from its beginning to its end, however that comes.
@@ -86,28 +110,42 @@ impl ProgressSink for NoProgress {
 #[must_use = "the phase is over as soon as this is dropped"]
 pub struct InPhase<'a> {
     sink: &'a dyn ProgressSink,
-    key: &'a CacheKey,
+    subject: Subject<'a>,
     phase: Phase,
 }
 
 impl<'a> InPhase<'a> {
-    /// Reports that `phase` began.
-    pub fn begin(sink: &'a dyn ProgressSink, key: &'a CacheKey, phase: Phase) -> Self {
-        sink.report(key, ProgressEvent::Started(phase));
-        Self { sink, key, phase }
+    /// Reports that `phase` of the work on `subject` began.
+    pub fn begin(
+        sink: &'a dyn ProgressSink,
+        subject: impl Into<Subject<'a>>,
+        phase: Phase,
+    ) -> Self {
+        let subject = subject.into();
+        sink.report(subject, ProgressEvent::Started(phase));
+        Self {
+            sink,
+            subject,
+            phase,
+        }
     }
 
     /// Reports that this phase is over and `phase` began.
     pub fn then(self, phase: Phase) -> Self {
-        let (sink, key) = (self.sink, self.key);
+        let (sink, subject) = (self.sink, self.subject);
         drop(self);
-        Self::begin(sink, key, phase)
+        Self::begin(sink, subject, phase)
+    }
+
+    /// Reports a remark.
+    pub fn note(&self, remark: &str) {
+        self.sink.report(self.subject, ProgressEvent::Note(remark));
     }
 }
 
 impl Drop for InPhase<'_> {
     fn drop(&mut self) {
         self.sink
-            .report(self.key, ProgressEvent::Finished(self.phase));
+            .report(self.subject, ProgressEvent::Finished(self.phase));
     }
 }

@@ -78,10 +78,8 @@ impl CacheLayer for RemoteLayer {
     }
 
     async fn get(&self, spec: &SnapshotSpec, staging: &Staging) -> Result<Lookup, LayerError> {
-        let key = spec.key();
         let progress = self.progress.as_ref();
-        let _phase = InPhase::begin(progress, &key, Phase::Download);
-        let path = path(&key);
+        let path = path(&spec.key());
         let received =
             receive(&self.operator, &path, spec, staging, self.workers, progress).await?;
         Ok(received.map_or(Lookup::Miss, Lookup::Hit))

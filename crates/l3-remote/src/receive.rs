@@ -3,8 +3,8 @@
 
 use cache_key::SnapshotSpec;
 use cache_layer::{
-    LayerError, LayerErrorKind, Manifest, ManifestError, Phase, ProgressEvent, ProgressSink,
-    Snapshot, Staging,
+    InPhase, LayerError, LayerErrorKind, Manifest, ManifestError, Phase, ProgressEvent,
+    ProgressSink, Snapshot, Staging,
 };
 use futures::{Stream, StreamExt, TryStream, TryStreamExt, stream};
 use opendal::{ErrorKind, Operator};
@@ -50,6 +50,7 @@ pub(crate) async fn receive(
     };
 
     let key = spec.key();
+    let _phase = InPhase::begin(progress, &key, Phase::Download);
     let file = staging.file(&key);
     let unsound = |error: UnpackedError| error.of_object(path);
     let mut disk = Unpacked::create(file.path(), *manifest.disk()).map_err(unsound)?;
@@ -63,7 +64,7 @@ pub(crate) async fn receive(
             done: disk.written(),
             total,
         };
-        progress.report(&key, event);
+        progress.report((&key).into(), event);
     }
     let base = spec.base_image().clone();
     let finished = spawn_blocking(move || disk.finish(&base)).await;

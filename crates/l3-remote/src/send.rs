@@ -87,7 +87,7 @@ async fn write(
             done,
             total: Some(total),
         };
-        progress.report(snapshot.key(), event);
+        progress.report(snapshot.key().into(), event);
     }
     writer.write(table.into_frame()).await.map_err(write_error)
 }

@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
+use cache_key::{BaseImage, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
 use cache_layer::{
     CacheLayer, ContentDigest, Disk, LayerErrorKind, Manifest, Phase, ProgressEvent, ProgressSink,
-    Provenance, Snapshot, Staging,
+    Provenance, Snapshot, Staging, Subject,
 };
 use jiff::Timestamp;
 use l3_remote::RemoteLayer;
@@ -399,7 +399,7 @@ const NEVER: Duration = Duration::from_secs(60);
 const CHANCE: Duration = Duration::from_millis(300);
 
 impl ProgressSink for Uploads {
-    fn report(&self, _key: &CacheKey, event: ProgressEvent<'_>) {
+    fn report(&self, _: Subject<'_>, event: ProgressEvent<'_>) {
         let mut seen = self.seen.lock().unwrap();
         match event {
             ProgressEvent::Started(Phase::Upload) => {

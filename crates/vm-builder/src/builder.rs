@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cache_key::SnapshotSpec;
 use cache_layer::{
-    BuildError, BuildErrorKind, InPhase, Manifest, NoProgress, Phase, ProgressEvent, ProgressSink,
-    Provenance, ResolvedPackage, Snapshot, SnapshotBuilder, Staging,
+    BuildError, BuildErrorKind, InPhase, Manifest, NoProgress, Phase, ProgressSink, Provenance,
+    ResolvedPackage, Snapshot, SnapshotBuilder, Staging,
 };
 use jiff::Timestamp;
 
@@ -86,7 +86,7 @@ impl VmBuilder {
         let phase = InPhase::begin(self.progress.as_ref(), &key, Phase::Boot);
         let mut vm = self.vms.boot(image, disk, Some(allowlist)).await?;
         let phase = phase.then(Phase::Install);
-        let mut note = |line: &str| self.progress.report(&key, ProgressEvent::Note(line));
+        let mut note = |line: &str| phase.note(line);
         let resolved = install(&mut vm, host, installer, spec.packages(), &mut note).await?;
         let _phase = phase.then(Phase::ShutDown);
         vm.power_off(host.time_outs.shut_down).await?;

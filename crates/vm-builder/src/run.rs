@@ -1,5 +1,5 @@
 use cache_key::DiskFormat;
-use cache_layer::{BuildError, Phase, Snapshot, Staging};
+use cache_layer::{BuildError, InPhase, Phase, ProgressSink, Snapshot, Staging};
 
 use crate::command::{Command, Input, OutputSink};
 use crate::guest_agent::GuestExit;
@@ -21,7 +21,7 @@ pub struct GuestCommand<'a> {
 
 impl Vms {
     /// Runs `command` in a machine on top of `snapshot`, which was built on `image`, and gives its exit. It
-    /// may take as long as it likes; dropping the future ends the machine.
+    /// may take as long as it likes; dropping the future ends the machine. `progress` hears of the boot.
     ///
     /// # Errors
     ///
@@ -31,12 +31,15 @@ impl Vms {
         image: &GuestImage,
         snapshot: &Snapshot,
         staging: &Staging,
+        progress: &dyn ProgressSink,
         command: GuestCommand<'_>,
     ) -> Result<GuestExit, BuildError> {
         let disk = staging.file(snapshot.key());
         let qemu_img = &self.host().qemu_img;
         overlay::create(qemu_img, disk.path(), snapshot.path(), DiskFormat::Qcow2).await?;
+        let phase = InPhase::begin(progress, snapshot.key(), Phase::Boot);
         let mut vm = self.boot(image, disk.path().to_owned(), None).await?;
+        drop(phase);
         let GuestCommand {
             argv,
             input,

@@ -1,14 +1,10 @@
 //! Who is asked, in which order, and who holds the snapshot afterwards.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{MockBuilder, MockLayer, layer, moved_to, no_builder, snapshot, spec, staging};
 use cache_layer::{BuildError, BuildErrorKind, LayerError, LayerErrorKind, Lookup, Staging};
-use common::{MockBuilder, MockLayer, layer, moved_to, no_builder, snapshot, spec, staging};
 use hierarchy::{GetError, Hierarchy, Source, Tier, Writes};
 use mockall::Sequence;
 

@@ -1,18 +1,14 @@
 //! Many who want the same snapshot at once, and those who leave early.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod common;
-
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::common::{MockBuilder, MockLayer, layer, moved_to, snapshot, spec, staging};
 use async_trait::async_trait;
 use cache_key::SnapshotSpec;
 use cache_layer::{BuildError, BuildErrorKind, Lookup, Snapshot, SnapshotBuilder, Staging};
-use common::{MockBuilder, MockLayer, layer, moved_to, snapshot, spec, staging};
 use hierarchy::{GetError, Hierarchy, Source, Tier, Unfinished};
 use tokio::sync::{Notify, Semaphore};
 

@@ -1,0 +1,7 @@
+//! The hierarchy over mocks of its layers and its builder.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+mod ordering;
+mod waiting;
