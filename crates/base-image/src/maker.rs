@@ -4,10 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cache_key::Language;
-use cache_layer::{InPhase, Phase, ProgressSink, Subject};
+use cache_layer::{InPhase, Phase, ProgressSink, Subject, blocking};
 use jiff::Timestamp;
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
 
 use crate::image::{self, DISK, INITRD, KERNEL, MANIFEST};
 use crate::recipe::{APPEND, EPOCH, Recipe, SUITE};
@@ -61,8 +60,7 @@ pub(crate) async fn make(
     .await?;
     phase.note("digest");
     let image_dir = image_dir.to_owned();
-    let published = spawn_blocking(move || publish(&staging, &image_dir, language, &recipe)).await;
-    published.map_err(|error| ImageError::io("publish the image in", "image")(error.into()))?
+    blocking(move || publish(&staging, &image_dir, language, &recipe)).await
 }
 
 /// Leaves the new root in `root.tar`.

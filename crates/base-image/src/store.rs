@@ -3,8 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cache_key::Language;
-use cache_layer::{KeyLock, ProgressSink};
-use tokio::task::spawn_blocking;
+use cache_layer::{KeyLock, ProgressSink, blocking};
 
 use crate::image::MANIFEST;
 use crate::maker::{self, MakeOptions, STAGING_PREFIX};
@@ -164,13 +163,4 @@ fn is_of(listed: &Listed, language: Language) -> bool {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     name.is_some_and(|name| name.starts_with(&format!("{language}-")))
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
-) -> Result<T, ImageError> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
 }

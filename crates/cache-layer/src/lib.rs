@@ -7,6 +7,7 @@
 //!
 //! Whoever writes a new tier needs this crate and `cache-key`, and nothing else of the workspace.
 
+mod blocking;
 mod build_error;
 mod builder;
 mod digest;
@@ -19,6 +20,7 @@ mod progress;
 mod snapshot;
 mod staging;
 
+pub use blocking::blocking;
 pub use build_error::{BuildError, BuildErrorKind};
 pub use builder::SnapshotBuilder;
 pub use digest::{ContentDigest, ContentHasher, ParseContentDigestError};

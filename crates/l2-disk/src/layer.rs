@@ -5,8 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use cache_key::{CacheKey, SnapshotSpec};
-use cache_layer::{CacheLayer, KeyLock, LayerError, Lookup, Manifest, Snapshot, Staging};
-use tokio::task::spawn_blocking;
+use cache_layer::{CacheLayer, KeyLock, LayerError, Lookup, Manifest, Snapshot, Staging, blocking};
 
 use crate::entry::{Examined, Fault, examine};
 use crate::layout::Layout;
@@ -137,15 +136,5 @@ impl CacheLayer for DiskLayer {
 impl fmt::Display for DiskLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "l2-disk({})", self.layout.root().display())
-    }
-}
-
-/// File-system work, off the threads that must not wait.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, LayerError> + Send + 'static,
-) -> Result<T, LayerError> {
-    match spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -4,11 +4,10 @@
 use cache_key::SnapshotSpec;
 use cache_layer::{
     InPhase, LayerError, LayerErrorKind, Manifest, ManifestError, Phase, ProgressEvent,
-    ProgressSink, Snapshot, Staging,
+    ProgressSink, Snapshot, Staging, blocking,
 };
 use futures::{Stream, StreamExt, TryStream, TryStreamExt, stream};
 use opendal::{ErrorKind, Operator};
-use tokio::task::spawn_blocking;
 
 use crate::fault::layer_error;
 use crate::object::{Frame, ObjectError, Splitter, unpack};
@@ -57,8 +56,8 @@ pub(crate) async fn receive(
     let total = Some(manifest.disk().file_bytes);
     let mut parts = std::pin::pin!(frames.map(|frame| contents(frame, path)).buffered(workers));
     while let Some(part) = parts.try_next().await? {
-        let written = spawn_blocking(move || disk.write(&part).map(|()| disk)).await;
-        disk = joined(written).map_err(unsound)?;
+        let written = blocking(move || disk.write(&part).map(|()| disk)).await;
+        disk = written.map_err(unsound)?;
         let event = ProgressEvent::Bytes {
             phase: Phase::Download,
             done: disk.written(),
@@ -67,8 +66,8 @@ pub(crate) async fn receive(
         progress.report((&key).into(), event);
     }
     let base = spec.base_image().clone();
-    let finished = spawn_blocking(move || disk.finish(&base)).await;
-    let manifest = manifest.with_disk(joined(finished).map_err(unsound)?);
+    let finished = blocking(move || disk.finish(&base)).await;
+    let manifest = manifest.with_disk(finished.map_err(unsound)?);
     Ok(Some(
         Snapshot::new(file.path().to_owned(), manifest).held_by(file),
     ))
@@ -132,8 +131,8 @@ async fn contents(frame: Result<Frame, LayerError>, path: &str) -> Result<Vec<u8
             compressed,
             raw_bytes,
         } => {
-            let unpacked = spawn_blocking(move || unpack(&compressed, raw_bytes)).await;
-            joined(unpacked).map_err(|error| corrupt(path).with_source(error))
+            let unpacked = blocking(move || unpack(&compressed, raw_bytes)).await;
+            unpacked.map_err(|error| corrupt(path).with_source(error))
         }
     }
 }
@@ -143,9 +142,4 @@ pub(crate) fn corrupt(path: &str) -> LayerError {
         LayerErrorKind::Corrupt,
         format!("take in {path}: it is damaged"),
     )
-}
-
-/// The result of work on a worker thread; its panic is ours.
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> T {
-    result.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }

@@ -6,10 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use cache_layer::{LayerError, Phase, ProgressEvent, ProgressSink, Snapshot};
+use cache_layer::{LayerError, Phase, ProgressEvent, ProgressSink, Snapshot, blocking};
 use futures::{StreamExt, TryStreamExt, stream};
 use opendal::{Operator, Writer};
-use tokio::task::spawn_blocking;
 
 use crate::fault::layer_error;
 use crate::object::{RAW_FRAME_BYTES, SeekTable, data_frame, manifest_frame};
@@ -69,10 +68,8 @@ async fn write(
             let file = file.clone();
             let length = RAW_FRAME_BYTES.min((total - offset) as usize);
             async move {
-                let frame = spawn_blocking(move || compress(&file, offset, length)).await;
-                frame
-                    .map_err(io::Error::other)?
-                    .map(|frame| (frame, length))
+                let frame = blocking(move || compress(&file, offset, length)).await;
+                frame.map(|frame| (frame, length))
             }
         })
         .buffered(workers);

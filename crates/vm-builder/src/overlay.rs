@@ -6,10 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 use cache_key::DiskFormat;
-use cache_layer::{BoxError, BuildError, BuildErrorKind, ContentDigest, Disk};
+use cache_layer::{BoxError, BuildError, BuildErrorKind, ContentDigest, Disk, blocking};
 use qcow2_header::Qcow2Header;
 use tokio::process::Command;
-use tokio::task::spawn_blocking;
 
 use crate::host::cannot_start;
 
@@ -45,10 +44,7 @@ pub(crate) async fn prove(qemu_img: &Path, path: &Path) -> Result<Disk, BuildErr
         .with_source(error)
     };
     let file = path.to_owned();
-    let disk = spawn_blocking(move || measure(&file))
-        .await
-        .map_err(|error| unsound(error.into()))?;
-    let disk = disk.map_err(unsound)?;
+    let disk = blocking(move || measure(&file)).await.map_err(unsound)?;
     // Only now may a QEMU tool open what a guest wrote to.
     let mut command = Command::new(qemu_img);
     command.args(["check", "-q", "-f", "qcow2"]).arg(path);
