@@ -107,9 +107,17 @@ impl Machine {
     }
 }
 
-/// QEMU's `microvm`, with the few legacy devices that a stock kernel needs to find the PCI bus.
+/// QEMU's machine type.
+///
+/// With KVM it is `microvm`, with the few legacy devices that a stock kernel needs to find the PCI bus: the
+/// kernel is told the frequency of its clock. Without, it has to measure it, and on a busy host it fails to
+/// with the one timer that a `microvm` has, and hangs; `q35` has two more.
 pub(crate) fn machine_option(accelerator: Accelerator) -> String {
-    format!("microvm,rtc=on,pit=on,pic=on,acpi=on,pcie=on,accel={accelerator}")
+    let machine = match accelerator {
+        Accelerator::Kvm => "microvm,rtc=on,pit=on,pic=on,acpi=on,pcie=on",
+        Accelerator::Tcg => "q35",
+    };
+    format!("{machine},accel={accelerator}")
 }
 
 #[derive(Default)]
