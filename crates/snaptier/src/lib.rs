@@ -1,1 +1,28 @@
 //! A snapshot cache for microVMs: from a package list to a bootable disk.
+//!
+//! [`SnapshotCache`] is the whole stack, wired as [`Settings`] say: the local disk, then a remote store if one is
+//! named, then a builder that boots a virtual machine and installs the packages inside it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use cache_key::{Language, PackageSet};
+//! use snaptier::{Settings, SnapshotCache};
+//!
+//! let cache = SnapshotCache::open(Settings::of_user()?)?;
+//! let packages = PackageSet::parse(Language::Python, ["requests==2.32.3"])?;
+//! let answer = cache.get(&packages).await?;
+//! println!("{} ({})", answer.snapshot.path().display(), answer.source);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Those who want another stack compose their own from the crates that this one is made of.
+
+mod cache;
+mod error;
+mod images;
+mod settings;
+
+pub use cache::SnapshotCache;
+pub use error::{Error, OpenError, SettingsError};
+pub use settings::Settings;

@@ -1,0 +1,146 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_image::{Image, ImageStore, MakeOptions};
+use cache_key::{Language, PackageSet, SnapshotSpec};
+use cache_layer::{BuildError, NoProgress, ProgressSink, Snapshot, Staging};
+use hierarchy::{Answer, Hierarchy, Stats, Tier, Unfinished};
+use l2_disk::DiskLayer;
+use l3_remote::RemoteLayer;
+use vm_builder::{GuestCommand, GuestExit, VmHost, Vms};
+
+use crate::images::{ImageBuilder, Images};
+use crate::{Error, OpenError, Settings};
+
+/// The whole cache: local disk, remote store, builder.
+///
+/// Clones share everything. It needs a tokio runtime.
+#[derive(Debug, Clone)]
+pub struct SnapshotCache {
+    images: Images,
+    vms: Vms,
+    staging: Staging,
+    hierarchy: Hierarchy,
+}
+
+impl SnapshotCache {
+    /// Opens the cache as `settings` say. The cache directory is made as needed; nothing is asked of the
+    /// remote store yet.
+    ///
+    /// # Errors
+    ///
+    /// A directory or the remote store cannot be used.
+    pub fn open(settings: Settings) -> Result<Self, OpenError> {
+        Self::open_with_progress(settings, Arc::new(NoProgress))
+    }
+
+    /// The same, with progress reported to `progress`.
+    ///
+    /// # Errors
+    ///
+    /// A directory or the remote store cannot be used.
+    pub fn open_with_progress(
+        settings: Settings,
+        progress: Arc<dyn ProgressSink>,
+    ) -> Result<Self, OpenError> {
+        let disk = DiskLayer::open(&settings.cache_dir).map_err(|source| OpenError::CacheDir {
+            path: settings.cache_dir.clone(),
+            source,
+        })?;
+        let staging = disk.staging().clone();
+        let mut tiers = vec![Tier::local(Arc::new(disk))];
+        if let Some(location) = settings.remote {
+            let remote = RemoteLayer::new(location)
+                .map_err(OpenError::Remote)?
+                .with_max_concurrent_uploads(settings.max_concurrent_uploads)
+                .with_progress(progress.clone());
+            tiers.push(Tier::remote(Arc::new(remote)));
+        }
+        let images = Images {
+            store: ImageStore::new(&settings.image_dir).map_err(OpenError::Images)?,
+            options: MakeOptions {
+                debian_mirror: settings.debian_mirror,
+            },
+            progress,
+        };
+        let vms = Vms::new(VmHost {
+            upstream: settings.upstream,
+            more_hosts: settings.more_hosts,
+            ca_bundle: settings.ca_bundle,
+            ..VmHost::default()
+        });
+        let builder = ImageBuilder {
+            images: images.clone(),
+            vms: vms.clone(),
+        };
+        let hierarchy = Hierarchy::new(tiers, Arc::new(builder), staging.clone());
+        Ok(Self {
+            images,
+            vms,
+            staging,
+            hierarchy,
+        })
+    }
+
+    /// The base image of `language`. If there is none it is made, which takes half a minute or more.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made, or cannot be used.
+    pub async fn image(&self, language: Language) -> Result<Image, Error> {
+        Ok(self.images.find_or_make(language).await?)
+    }
+
+    /// The snapshot with `packages`, from the nearest tier that has it, or built.
+    ///
+    /// What is promised of [`Hierarchy::get`] holds.
+    ///
+    /// # Errors
+    ///
+    /// There is no base image and none can be made, or the snapshot can neither be found nor built.
+    pub async fn get(&self, packages: &PackageSet) -> Result<Answer, Error> {
+        let image = self.image(packages.language()).await?;
+        let spec = SnapshotSpec::new(image.base_image(), packages.clone());
+        Ok(self.hierarchy.get(&spec).await?)
+    }
+
+    /// Runs `command` in a throw-away machine on top of `snapshot`, of which nothing is written to.
+    ///
+    /// # Errors
+    ///
+    /// The machine could not be started, or died. A command that fails is no error.
+    pub async fn run(
+        &self,
+        snapshot: &Snapshot,
+        command: GuestCommand<'_>,
+    ) -> Result<GuestExit, BuildError> {
+        let image = self
+            .images
+            .of_digest(snapshot.manifest().spec().base_image());
+        let image = image.await?;
+        let progress = self.images.progress.as_ref();
+        self.vms
+            .run(&image, snapshot, &self.staging, progress, command)
+            .await
+    }
+
+    /// What the tiers and the builder have done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.hierarchy.stats()
+    }
+
+    /// Waits for the uploads that are under way, at most for `limit`, then stops them. Gives those that were
+    /// not over.
+    pub async fn shutdown(&self, limit: Duration) -> Vec<Unfinished> {
+        self.hierarchy.shutdown(limit).await
+    }
+}
+
+impl fmt::Display for SnapshotCache {
+    /// The tiers in the order in which they are asked, then the builder.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.hierarchy, f)
+    }
+}

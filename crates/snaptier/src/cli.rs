@@ -1,0 +1,78 @@
+//! The command `snaptier`.
+
+mod args;
+mod console;
+mod exit;
+mod failure;
+mod get;
+mod image;
+mod key;
+mod progress;
+mod run;
+mod wiring;
+
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use self::args::{Cli, Command, Global};
+use self::console::Console;
+use self::exit::Exit;
+use self::failure::Failure;
+
+/// How long what was interrupted may take to clean up.
+const CLEANING_UP: Duration = Duration::from_secs(10);
+
+/// Does what the command line says, and gives the exit code.
+pub(crate) fn main() -> u8 {
+    let Cli { global, command } = Cli::parse();
+    let console = Console::new(&global);
+    console.log(&global);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            console.fail(&Failure::new(Exit::Host, &error));
+            return Exit::Host as u8;
+        }
+    };
+    let code = runtime.block_on(async {
+        // Dropping the command's future is what stops its machines and removes what it has staged.
+        tokio::select! {
+            done = execute(&global, command, &console) => done.unwrap_or_else(|failure| {
+                console.fail(&failure);
+                failure.exit as u8
+            }),
+            exit = signalled() => exit as u8,
+        }
+    });
+    runtime.shutdown_timeout(CLEANING_UP);
+    code
+}
+
+async fn execute(global: &Global, command: Command, console: &Console) -> Result<u8, Failure> {
+    match command {
+        Command::Key(request) => key::key(global, &request, console).await?,
+        Command::Get(request) => get::get(global, &request, console).await?,
+        Command::Run { request, argv } => {
+            return run::run(global, &request, argv, console).await;
+        }
+        Command::Image(command) => image::image(global, command, console).await?,
+    }
+    Ok(Exit::Done as u8)
+}
+
+/// Waits for the signal to stop.
+async fn signalled() -> Exit {
+    let listen = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => signal.recv().await,
+            // Then the signal has its default effect, which is to end the process.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = listen(SignalKind::interrupt()) => Exit::Interrupted,
+        _ = listen(SignalKind::terminate()) => Exit::Terminated,
+    }
+}

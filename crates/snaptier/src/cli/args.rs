@@ -1,0 +1,118 @@
+#![expect(
+    clippy::doc_markdown,
+    reason = "these are help texts, and not Markdown"
+)]
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use super::exit;
+
+/// A snapshot cache for microVMs: from a package list to a bootable disk.
+///
+/// A snapshot comes from the local disk, else from the remote store, else from a virtual machine that is
+/// booted to install the packages.
+#[derive(Debug, Parser)]
+#[command(name = "snaptier", version, after_help = exit::TABLE, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Where snapshots are kept [default: $XDG_CACHE_HOME/snaptier]
+    #[arg(long, global = true, value_name = "DIR", env = "SNAPTIER_CACHE_DIR")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    /// Where base images are kept [default: $XDG_DATA_HOME/snaptier/images]
+    #[arg(long, global = true, value_name = "DIR", env = "SNAPTIER_IMAGE_DIR")]
+    pub(crate) image_dir: Option<PathBuf>,
+    /// The store shared with other hosts: s3://BUCKET/PREFIX?region=…&endpoint=…,
+    /// gcs://BUCKET/PREFIX?endpoint=… or file:///DIR
+    #[arg(long, global = true, value_name = "URI", env = "SNAPTIER_REMOTE")]
+    pub(crate) remote: Option<String>,
+    /// Uploads at once
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        env = "SNAPTIER_MAX_CONCURRENT_UPLOADS",
+        default_value = "4"
+    )]
+    pub(crate) max_concurrent_uploads: NonZero<usize>,
+    /// A host that guests may reach while they install, besides the registries of their image
+    #[arg(
+        long = "allow-host",
+        global = true,
+        value_name = "HOST[:PORT]",
+        env = "SNAPTIER_ALLOW_HOSTS",
+        value_delimiter = ','
+    )]
+    pub(crate) allow_hosts: Vec<String>,
+    /// CA certificates that guests trust while they install [default: $SSL_CERT_FILE, or the system's]
+    #[arg(long, global = true, value_name = "FILE", env = "SNAPTIER_CA_BUNDLE")]
+    pub(crate) ca_bundle: Option<PathBuf>,
+    /// The mirror that base images are made from [default: Debian's]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "SNAPTIER_DEBIAN_MIRROR"
+    )]
+    pub(crate) debian_mirror: Option<String>,
+    /// Print JSON: answers on standard output, errors on standard error
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what is being done, and by whom; twice for more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print the cache key of a package set
+    Key(Request),
+    /// Print the path of the snapshot with these packages, which is built if nobody has it
+    Get(Request),
+    /// Run a command in a throw-away virtual machine on top of that snapshot
+    ///
+    /// The machine has no network. The command's input, output and exit code are carried through.
+    Run {
+        #[command(flatten)]
+        request: Request,
+        /// The command and its arguments
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        argv: Vec<String>,
+    },
+    /// Make and list the base images that snapshots are built on
+    #[command(subcommand)]
+    Image(ImageCommand),
+}
+
+/// What is asked for. Read by `cache_key`, whose errors are one line each.
+#[derive(Debug, Args)]
+pub(crate) struct Request {
+    /// python, javascript or raw
+    pub(crate) language: String,
+    /// Exactly pinned packages: requests==2.32.3, lodash@4.17.21
+    #[arg(value_name = "PACKAGE")]
+    pub(crate) packages: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Make the base image of a language, unless it is there already
+    Build {
+        /// python, javascript or raw
+        language: String,
+    },
+    /// List the base images of this host
+    Ls,
+}

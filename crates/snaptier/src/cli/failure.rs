@@ -1,0 +1,180 @@
+//! What went wrong, in one line, and what to do about it.
+
+use std::error::Error as StdError;
+use std::io;
+
+use base_image::ImageError;
+use cache_key::{PackageError, ParseLanguageError};
+use cache_layer::{BuildError, BuildErrorKind};
+use hierarchy::GetError;
+use l3_remote::LocationError;
+use serde::Serialize;
+use snaptier::{Error, OpenError, SettingsError};
+
+use super::exit::Exit;
+
+/// The end of a command that did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    message: String,
+    /// What another program said about it.
+    output: Option<String>,
+    hint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    error: &'a str,
+    output: Option<&'a str>,
+    hint: Option<&'a str>,
+    exit_code: u8,
+}
+
+impl Failure {
+    /// A failure of `error` and what caused it.
+    pub(crate) fn new(exit: Exit, error: &(dyn StdError + 'static)) -> Self {
+        Self {
+            exit,
+            message: chain(error),
+            output: None,
+            hint: None,
+        }
+    }
+
+    pub(crate) fn of_text(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            output: None,
+            hint: None,
+        }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn with_output(mut self, output: Option<&str>) -> Self {
+        self.output = output.map(|output| output.trim_end().to_owned());
+        self
+    }
+
+    /// What another program said, then the message, then the hint.
+    pub(crate) fn text(&self) -> String {
+        let output = self.output.iter().map(|output| format!("{output}\n"));
+        let message = format!("error: {}", self.message);
+        let hint = self.hint.iter().map(|hint| format!("\nhint: {hint}"));
+        output.chain([message]).chain(hint).collect()
+    }
+
+    pub(crate) fn json(&self) -> String {
+        let json = Json {
+            error: &self.message,
+            output: self.output.as_deref(),
+            hint: self.hint.as_deref(),
+            exit_code: self.exit as u8,
+        };
+        serde_json::to_string(&json).unwrap_or_else(|_| self.text())
+    }
+}
+
+/// An error and its causes, each once, in one line.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Some print their cause themselves.
+        if !message.ends_with(&text) {
+            message = format!("{message}: {text}");
+        }
+        cause = error.source();
+    }
+    message.replace('\n', " ")
+}
+
+impl From<ParseLanguageError> for Failure {
+    fn from(error: ParseLanguageError) -> Self {
+        Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<PackageError> for Failure {
+    fn from(error: PackageError) -> Self {
+        Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<LocationError> for Failure {
+    fn from(error: LocationError) -> Self {
+        Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<SettingsError> for Failure {
+    fn from(error: SettingsError) -> Self {
+        Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let failure = Self::new(Exit::Host, &error);
+        match error {
+            OpenError::CacheDir { .. } => {
+                failure.with_hint("name another one with --cache-dir or SNAPTIER_CACHE_DIR")
+            }
+            _ => failure,
+        }
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        let exit = match error {
+            ImageError::NoRecipe { .. } => Exit::Request,
+            ImageError::ToolFailed { .. } => Exit::Failed,
+            _ => Exit::Host,
+        };
+        Self::new(exit, &error).with_output(error.output())
+    }
+}
+
+impl From<&BuildError> for Failure {
+    fn from(error: &BuildError) -> Self {
+        let exit = match error.kind() {
+            BuildErrorKind::Packages => Exit::Packages,
+            BuildErrorKind::Temporary => Exit::Temporary,
+            BuildErrorKind::Host => Exit::Host,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, error).with_output(error.output())
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Image(error) => error.into(),
+            Error::Get(GetError::Build(error)) => error.as_ref().into(),
+            Error::Get(error @ GetError::Lock { .. }) => Self::new(Exit::Host, &error)
+                .with_hint("name a cache directory that can be written to with --cache-dir"),
+            error => Self::new(Exit::Failed, &error),
+        }
+    }
+}
+
+/// An answer that could not be printed.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Failed, &error)
+    }
+}

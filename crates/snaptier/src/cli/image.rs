@@ -1,0 +1,72 @@
+use base_image::{Image, ImageStore, Listed, MakeOptions};
+use cache_key::Language;
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::HumanBytes;
+use serde_json::{Value, json};
+
+use super::args::{Global, ImageCommand};
+use super::console::Console;
+use super::failure::Failure;
+use super::wiring::settings;
+
+/// Makes or lists base images.
+pub(crate) async fn image(
+    global: &Global,
+    command: ImageCommand,
+    console: &Console,
+) -> Result<(), Failure> {
+    let settings = settings(global)?;
+    let store = ImageStore::new(&settings.image_dir)?;
+    match command {
+        ImageCommand::Build { language } => {
+            let language: Language = language.parse()?;
+            let options = MakeOptions {
+                debian_mirror: settings.debian_mirror,
+            };
+            let progress = console.progress();
+            let image = store.make(language, &options, progress.as_ref()).await?;
+            console.answer(&image.dir().display().to_string(), &of_image(&image))?;
+        }
+        ImageCommand::Ls => {
+            let listed = store.list().await?;
+            for Listed { dir, image } in &listed {
+                if let Err(error) = image {
+                    let error: &dyn std::error::Error = error;
+                    tracing::warn!(dir = %dir.display(), error, "an image cannot be used");
+                }
+            }
+            let images: Vec<_> = listed
+                .into_iter()
+                .filter_map(|listed| listed.image.ok())
+                .collect();
+            let json: Vec<_> = images.iter().map(of_image).collect();
+            console.answer(&table(&images), &json)?;
+        }
+    }
+    Ok(())
+}
+
+fn of_image(image: &Image) -> Value {
+    json!({ "dir": image.dir(), "image": image.manifest() })
+}
+
+fn table(images: &[Image]) -> String {
+    let mut table = Table::new();
+    table
+        .load_preset(presets::NOTHING)
+        .set_header(["LANGUAGE", "DIGEST", "SIZE", "MADE", "FOLDER"]);
+    for image in images {
+        let manifest = image.manifest();
+        table.add_row([
+            manifest.language.to_string(),
+            manifest.digest.short(),
+            HumanBytes(manifest.disk_bytes).to_string(),
+            manifest.created_at.strftime("%F %R").to_string(),
+            image.dir().display().to_string(),
+        ]);
+    }
+    if let Some(size) = table.column_mut(2) {
+        size.set_cell_alignment(CellAlignment::Right);
+    }
+    table.trim_fmt()
+}

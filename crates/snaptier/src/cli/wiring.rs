@@ -1,0 +1,48 @@
+//! From the command line's words to settings, and to what is asked for.
+
+use cache_key::{Language, PackageSet};
+use snaptier::{Settings, SnapshotCache};
+
+use super::args::{Global, Request};
+use super::console::Console;
+use super::failure::Failure;
+
+/// What the environment says, overridden by what the command line says.
+pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
+    let mut settings = match (&global.cache_dir, &global.image_dir) {
+        // Then nothing needs a home directory.
+        (Some(cache_dir), Some(image_dir)) => Settings::in_dirs(cache_dir, image_dir)?,
+        _ => Settings::of_user()?,
+    };
+    if let Some(dir) = &global.cache_dir {
+        settings.cache_dir.clone_from(dir);
+    }
+    if let Some(dir) = &global.image_dir {
+        settings.image_dir.clone_from(dir);
+    }
+    // An empty variable is how many switch one off.
+    settings.remote = match global.remote.as_deref().filter(|uri| !uri.is_empty()) {
+        Some(uri) => Some(uri.parse()?),
+        None => None,
+    };
+    settings.max_concurrent_uploads = global.max_concurrent_uploads;
+    settings.more_hosts.clone_from(&global.allow_hosts);
+    if global.ca_bundle.is_some() {
+        settings.ca_bundle.clone_from(&global.ca_bundle);
+    }
+    settings.debian_mirror.clone_from(&global.debian_mirror);
+    Ok(settings)
+}
+
+pub(crate) fn packages(request: &Request) -> Result<PackageSet, Failure> {
+    let language: Language = request.language.parse()?;
+    Ok(PackageSet::parse(language, &request.packages)?)
+}
+
+pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, Failure> {
+    let settings = settings(global)?;
+    Ok(SnapshotCache::open_with_progress(
+        settings,
+        console.progress(),
+    )?)
+}

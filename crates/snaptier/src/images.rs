@@ -1,0 +1,96 @@
+//! The base images of this host, and building over whichever of them is asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base_image::{Image, ImageError, ImageStore, Installer, MakeOptions};
+use cache_key::{ImageDigest, Language, SnapshotSpec};
+use cache_layer::{BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging};
+use vm_builder::{GuestImage, InstallerKind, VmBuilder, Vms};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Images {
+    pub(crate) store: ImageStore,
+    pub(crate) options: MakeOptions,
+    pub(crate) progress: Arc<dyn ProgressSink>,
+}
+
+impl Images {
+    /// The image of `language`, which is made if there is none.
+    pub(crate) async fn find_or_make(&self, language: Language) -> Result<Image, ImageError> {
+        match self.store.find(language).await? {
+            Some(image) => Ok(image),
+            None => {
+                let progress = self.progress.as_ref();
+                self.store.make(language, &self.options, progress).await
+            }
+        }
+    }
+
+    /// The image that is known by `digest`.
+    pub(crate) async fn of_digest(&self, digest: ImageDigest) -> Result<GuestImage, BuildError> {
+        let host = |context| BuildError::new(BuildErrorKind::Host, context);
+        let listed = self
+            .store
+            .list()
+            .await
+            .map_err(|error| host("look for the base image".to_owned()).with_source(error))?;
+        let mut images = listed.into_iter().filter_map(|listed| listed.image.ok());
+        let found = images.find(|image| image.manifest().digest == digest);
+        found.as_ref().map(guest_image).ok_or_else(|| {
+            let dir = self.store.dir().display();
+            host(format!("find the base image {} in `{dir}`", digest.short()))
+        })
+    }
+}
+
+fn guest_image(image: &Image) -> GuestImage {
+    let manifest = image.manifest();
+    GuestImage {
+        language: manifest.language,
+        base: image.base_image(),
+        kernel: image.kernel(),
+        initrd: image.initrd(),
+        append: manifest.append.clone(),
+        installer: manifest.installer.as_ref().and_then(installer),
+        registry_hosts: manifest.registry_hosts.clone(),
+    }
+}
+
+fn installer(installer: &Installer) -> Option<InstallerKind> {
+    match installer {
+        Installer::Uv {
+            program, python, ..
+        } => Some(InstallerKind::Uv {
+            program: program.clone(),
+            python: python.clone(),
+        }),
+        // One that this release cannot run is as good as none.
+        _ => None,
+    }
+}
+
+/// Builds over any image of the store, also over one that was made after it.
+#[derive(Debug)]
+pub(crate) struct ImageBuilder {
+    pub(crate) images: Images,
+    pub(crate) vms: Vms,
+}
+
+#[async_trait]
+impl SnapshotBuilder for ImageBuilder {
+    async fn build(&self, spec: &SnapshotSpec, staging: &Staging) -> Result<Snapshot, BuildError> {
+        let image = self.images.of_digest(spec.base_image().digest()).await?;
+        VmBuilder::new(self.vms.clone(), [image])
+            .with_progress(self.images.progress.clone())
+            .build(spec, staging)
+            .await
+    }
+}
+
+impl fmt::Display for ImageBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "vm-builder({})", self.images.store.dir().display())
+    }
+}

@@ -1,0 +1,76 @@
+use std::env;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+
+use etcetera::{BaseStrategy, choose_base_strategy};
+use l3_remote::RemoteLocation;
+use vm_builder::network::Upstream;
+
+use crate::SettingsError;
+
+/// How a cache is to be wired.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where snapshots are kept on this host.
+    pub cache_dir: PathBuf,
+    /// Where base images are kept on this host.
+    pub image_dir: PathBuf,
+    /// The store that is shared with other hosts; `None` for none.
+    pub remote: Option<RemoteLocation>,
+    /// Uploads at once, at least one.
+    pub max_concurrent_uploads: NonZero<usize>,
+    /// Hosts, as `HOST` or `HOST:PORT`, that a guest may reach while it installs, besides those of the
+    /// image's own installer: a mirror, a private index.
+    pub more_hosts: Vec<String>,
+    /// How this host reaches the registries.
+    pub upstream: Upstream,
+    /// The CA certificates, in PEM form, that a guest is to trust while it installs; `None` for the image's own.
+    pub ca_bundle: Option<PathBuf>,
+    /// The Debian mirror that base images are made from, as a URL; `None` for Debian's own.
+    pub debian_mirror: Option<String>,
+}
+
+/// Where Debian and its like keep the certificates that a host trusts.
+const SYSTEM_CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+impl Settings {
+    /// The settings of whoever runs this process: the XDG directories, no remote store, and the environment's
+    /// proxy (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and CA bundle (`SSL_CERT_FILE`, else the system's own).
+    ///
+    /// # Errors
+    ///
+    /// There is no home directory, or the proxy cannot be used.
+    pub fn of_user() -> Result<Self, SettingsError> {
+        let dirs = choose_base_strategy().map_err(|_| SettingsError::NoHome)?;
+        let cache_dir = dirs.cache_dir().join("snaptier");
+        let image_dir = dirs.data_dir().join("snaptier/images");
+        Self::in_dirs(cache_dir, image_dir)
+    }
+
+    /// The same with these directories.
+    ///
+    /// # Errors
+    ///
+    /// The environment's proxy cannot be used.
+    pub fn in_dirs(
+        cache_dir: impl Into<PathBuf>,
+        image_dir: impl Into<PathBuf>,
+    ) -> Result<Self, SettingsError> {
+        Ok(Self {
+            cache_dir: cache_dir.into(),
+            image_dir: image_dir.into(),
+            remote: None,
+            max_concurrent_uploads: NonZero::new(4).unwrap_or(NonZero::<usize>::MIN),
+            more_hosts: Vec::new(),
+            upstream: Upstream::from_env(|name| env::var(name).ok())?,
+            ca_bundle: ca_bundle(),
+            debian_mirror: None,
+        })
+    }
+}
+
+fn ca_bundle() -> Option<PathBuf> {
+    let named = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty());
+    let system = || Some(PathBuf::from(SYSTEM_CA_BUNDLE)).filter(|path| Path::is_file(path));
+    named.map(PathBuf::from).or_else(system)
+}
