@@ -4,15 +4,19 @@ use cache_layer::{BuildError, InPhase, Phase, ProgressSink, Snapshot, Staging};
 use crate::command::{Command, Input, OutputSink};
 use crate::guest_agent::GuestExit;
 use crate::guest_image::GuestImage;
+use crate::network::{Allowlist, proxy_url};
 use crate::overlay;
 use crate::vms::Vms;
 
 /// A command to run in a throw-away virtual machine.
 ///
-/// The machine has no network, and what the command writes to its disk is gone with it.
+/// What the command writes to the machine's disk is gone with it.
 pub struct GuestCommand<'a> {
     /// The program, found on the guest's `PATH`, and its arguments.
     pub argv: Vec<String>,
+    /// The hosts that the command may reach through the proxy that `HTTPS_PROXY` names in its environment;
+    /// `None` for a machine without a network.
+    pub network: Option<Allowlist>,
     /// What the command reads; without it, an end of file.
     pub input: Option<&'a mut Input<'a>>,
     /// Where its output goes as it comes.
@@ -38,16 +42,18 @@ impl Vms {
         let qemu_img = &self.host().qemu_img;
         overlay::create(qemu_img, disk.path(), snapshot.path(), DiskFormat::Qcow2).await?;
         let phase = InPhase::begin(progress, snapshot.key(), Phase::Boot);
-        let mut vm = self.boot(image, disk.path().to_owned(), None).await?;
-        drop(phase);
         let GuestCommand {
             argv,
+            network,
             input,
             output,
         } = command;
+        let proxy = network.as_ref().map(|_| ("HTTPS_PROXY", proxy_url()));
+        let mut vm = self.boot(image, disk.path().to_owned(), network).await?;
+        drop(phase);
         let command = Command {
             argv,
-            env: Vec::new(),
+            env: proxy.into_iter().collect(),
             input,
             output,
         };

@@ -25,6 +25,7 @@ pub(crate) async fn run(
     let mut input = StreamReader::new(Box::pin(stdin()));
     let command = GuestCommand {
         argv,
+        network: None,
         input: Some(&mut input),
         output: &mut pass_on,
     };

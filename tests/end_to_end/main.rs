@@ -1,0 +1,10 @@
+//! The product as a user meets it: the command line, real virtual machines, the package registries.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod host;
+mod interruption;
+mod isolation;
+mod main_job;
+mod missing;
