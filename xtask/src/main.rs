@@ -1,2 +1,48 @@
-//! The developer desk.
-fn main() {}
+//! The chores of this repository: `cargo xtask setup | test | demo | arrows`.
+
+mod arrows;
+mod cargo;
+mod demo;
+mod setup;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The chores of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    /// Install what building and testing need and this host lacks, with its package manager
+    Setup,
+    /// Set up, then run every test, those with real virtual machines included
+    Test {
+        /// More arguments for `cargo test`
+        #[arg(last = true, value_name = "ARG")]
+        args: Vec<String>,
+    },
+    /// Set up, then show the main job: the same request answered by a build, by L2 and by L3
+    Demo,
+    /// Check which crate imports which
+    Arrows,
+}
+
+/// A chore that could not be done, in one line.
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+#[expect(clippy::print_stderr, reason = "it is what a command line is for")]
+fn main() -> ExitCode {
+    let done = match Chore::parse() {
+        Chore::Setup => setup::setup(),
+        Chore::Test { args } => setup::setup().and_then(|()| cargo::test(&args)),
+        Chore::Demo => setup::setup().and_then(|()| demo::demo()),
+        Chore::Arrows => arrows::arrows(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
