@@ -33,7 +33,7 @@ pub trait CacheLayer: Debug + Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// See [`LayerErrorKind`].
+    /// See [`LayerErrorKind`](crate::LayerErrorKind).
     async fn get(&self, spec: &SnapshotSpec, staging: &Staging) -> Result<Lookup, LayerError>;
 
     /// Stores `snapshot` under its key and says where it now lives.
@@ -49,13 +49,13 @@ pub trait CacheLayer: Debug + Display + Send + Sync {
     ///
     /// # Errors
     ///
-    /// See [`LayerErrorKind`].
+    /// See [`LayerErrorKind`](crate::LayerErrorKind).
     async fn put(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError>;
 
     /// Removes what is stored under `key`. Removing what is not there succeeds.
     ///
     /// # Errors
     ///
-    /// See [`LayerErrorKind`].
+    /// See [`LayerErrorKind`](crate::LayerErrorKind).
     async fn remove(&self, key: &CacheKey) -> Result<(), LayerError>;
 }

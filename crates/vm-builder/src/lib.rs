@@ -4,7 +4,7 @@
 //! in a seccomp sandbox that may not start programs, with no device that it was not given, and the
 //! guest's [`network`] leads to the registries on its allowlist and nowhere else.
 //!
-//! [`VmBuilder`] makes snapshots; [`GuestCommand`](run::GuestCommand) runs a command in a throw-away
+//! [`VmBuilder`] makes snapshots; [`GuestCommand`] runs a command in a throw-away
 //! machine on top of one.
 
 mod accelerator;

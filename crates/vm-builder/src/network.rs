@@ -1,8 +1,7 @@
 //! The guest's whole network: one Ethernet segment that ends in this process.
 //!
-//! QEMU hands the guest's frames over a socket (`-netdev stream`). A small TCP/IP stack ([`stack`])
-//! answers at [`HOST_ADDRESS`] and offers exactly one service there, the CONNECT [`proxy`] on port
-//! [`PROXY_PORT`], which opens connections to the hosts on its [`Allowlist`] and to nothing else. There is no
+//! QEMU hands the guest's frames over a socket (`-netdev stream`). A small TCP/IP stack
+//! answers at 10.0.2.2 and offers exactly one service there, a CONNECT proxy on port 3128, which opens connections to the hosts on its [`Allowlist`] and to nothing else. There is no
 //! route, no name service and no other port, so what is not allowed is not merely refused: there is
 //! no path to it. TLS stays end to end between guest and registry.
 
