@@ -24,7 +24,7 @@ fn key(seed: u8, language: Language, words: &[&str]) -> String {
 }
 
 #[test]
-fn a_key_has_four_parts_split_at_dashes_the_third_of_8_and_the_fourth_of_16_characters() {
+fn seed_01_a_key_has_four_parts_split_at_dashes_the_third_of_8_and_the_fourth_of_16_characters() {
     let key = key(0x1a, Language::Python, &["requests==2.32.3"]);
     let parts: Vec<_> = key.split('-').collect();
     let [language, version, image, packages] = parts.as_slice() else {
@@ -36,14 +36,14 @@ fn a_key_has_four_parts_split_at_dashes_the_third_of_8_and_the_fourth_of_16_char
 }
 
 #[test]
-fn the_fourth_part_of_a_key_of_no_packages_is_base() {
+fn seed_02_the_fourth_part_of_a_key_of_no_packages_is_base() {
     for language in Language::ALL {
         assert!(key(1, language, &[]).ends_with("-01010101-base"));
     }
 }
 
 #[test]
-fn another_language_another_package_set_or_another_base_image_gives_another_key() {
+fn seed_03_another_language_another_package_set_or_another_base_image_gives_another_key() {
     let one = key(1, Language::Python, &["requests==2.32.3"]);
     assert_eq!(one, key(1, Language::Python, &["requests==2.32.3"]));
     assert_ne!(one, key(2, Language::Python, &["requests==2.32.3"]));
@@ -56,7 +56,7 @@ fn another_language_another_package_set_or_another_base_image_gives_another_key(
 }
 
 #[test]
-fn package_order_does_not_matter() {
+fn seed_03_package_order_does_not_matter_and_the_same_spec_has_the_same_key() {
     assert_eq!(
         key(1, Language::Python, &["requests==2.32.3", "idna==3.7"]),
         key(1, Language::Python, &["idna==3.7", "requests==2.32.3"]),

@@ -46,3 +46,33 @@ pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, 
         console.progress(),
     )?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::Cli;
+
+    #[test]
+    fn seed_04_the_cache_directory_the_bucket_and_how_many_uploads_at_once_are_settings() {
+        let remote = "s3://bucket/prefix?region=eu-west-1&endpoint=http://127.0.0.1:9000";
+        let line = [
+            "snaptier",
+            "--cache-dir=/cache",
+            "--image-dir=/images",
+            "--remote",
+            remote,
+            "--max-concurrent-uploads=2",
+            "image",
+            "ls",
+        ];
+        let settings = settings(&Cli::parse_from(line).global).unwrap();
+        assert_eq!(settings.cache_dir, Path::new("/cache"));
+        assert_eq!(settings.image_dir, Path::new("/images"));
+        assert_eq!(settings.remote, Some(remote.parse().unwrap()));
+        assert_eq!(settings.max_concurrent_uploads.get(), 2);
+    }
+}
