@@ -15,7 +15,8 @@ pub(crate) fn test(args: &[String]) -> Done {
 
 /// Builds the command `snaptier` and says where it is.
 pub(crate) fn build_snaptier() -> Result<Utf8PathBuf, Box<dyn std::error::Error>> {
-    run(cargo().args(["build", "--package", "snaptier"]))?;
+    // The whole workspace, or other features would be chosen and all dependencies built again.
+    run(cargo().args(["build", "--workspace", "--bin", "snaptier"]))?;
     Ok(metadata()?.target_directory.join("debug/snaptier"))
 }
 

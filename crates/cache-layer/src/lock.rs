@@ -66,6 +66,19 @@ impl KeyLock {
             }
         }
     }
+
+    /// Removes the lock files in `dir` that nobody holds: those of holders that were killed.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be read. A lock file that cannot be removed is left: it is no lock.
+    pub fn sweep(dir: &Path) -> io::Result<()> {
+        for entry in std::fs::read_dir(dir)? {
+            // Taken and dropped, it goes.
+            drop(Self::try_acquire(&entry?.path()));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for KeyLock {
@@ -101,6 +114,18 @@ mod tests {
         drop(held);
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
         assert!(KeyLock::try_acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_sweep_takes_the_locks_of_the_dead_and_leaves_those_that_are_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = KeyLock::try_acquire(&dir.path().join("held")).unwrap();
+        std::fs::write(dir.path().join("dead"), "").unwrap();
+        KeyLock::sweep(dir.path()).unwrap();
+        let left: Vec<_> = dir.path().read_dir().unwrap().collect();
+        assert_eq!(left.len(), 1);
+        assert_eq!(left[0].as_ref().unwrap().file_name(), "held");
+        drop(held);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

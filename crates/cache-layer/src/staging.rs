@@ -34,7 +34,7 @@ pub struct StagedFile {
 
 impl Staging {
     /// Opens a staging directory in `root`, making both as needed (mode 0700 for what is private), and
-    /// removes the directories of processes that no longer live.
+    /// removes the directories and the lock files of processes that no longer live.
     ///
     /// # Errors
     ///
@@ -51,6 +51,7 @@ impl Staging {
         let turn = File::open(layout.staging())?;
         turn.lock()?;
         sweep(&layout)?;
+        KeyLock::sweep(&layout.locks())?;
         Area::create(layout).map(|area| Self(Arc::new(area)))
     }
 

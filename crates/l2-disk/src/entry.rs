@@ -1,31 +1,48 @@
 //! What is found under a key, and whether it is what was asked for.
 
 use std::fs::{self, File, Metadata};
-use std::io::{self, Seek};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use cache_key::SnapshotSpec;
-use cache_layer::{ContentDigest, Disk, Manifest, ManifestError, Provenance};
+use cache_layer::{Manifest, ManifestError, Provenance};
 use qcow2_header::{Qcow2Error, Qcow2Header};
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use crate::layout::Layout;
+use crate::pin::{Pinned, pin};
 use crate::sidecar::{FileStat, Sidecar};
+use crate::verify::measure;
 
 /// An entry that was looked at.
 #[derive(Debug)]
 pub(crate) enum Examined {
     /// There is none.
     Absent,
-    /// It is what was asked for, and proved. The file is locked against eviction for as long as it is open.
-    Proved { pin: File, manifest: Manifest },
-    /// It is what was asked for, and verified in full just now: its sidecar is to be written.
-    Verified { pin: File, sidecar: Sidecar },
+    /// It is what was asked for, and the very file that was verified.
+    Proved(Found),
+    /// It may be what was asked for, and is to be verified in full.
+    Unproved(Unproved),
     /// It cannot be used.
     Unusable(Fault),
+}
+
+/// An entry that can be used. It is locked against removal for as long as its file is open.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) pin: File,
+    pub(crate) manifest: Manifest,
+}
+
+/// An entry over the right base image that nobody has verified as it is now.
+#[derive(Debug)]
+pub(crate) struct Unproved {
+    pin: File,
+    data: Metadata,
+    /// Without one, somebody put it here by hand. With one, it was copied here from elsewhere, or tampered with.
+    manifest: Option<Manifest>,
 }
 
 /// Why an entry cannot be used.
@@ -54,104 +71,82 @@ impl Fault {
     }
 }
 
-/// Looks at the entry of `spec`. `Err` means that looking itself failed.
-pub(crate) fn examine(layout: &Layout, spec: &SnapshotSpec) -> io::Result<Examined> {
-    let key = spec.key();
-    let path = layout.disk(&key);
-    let mut file = match open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Examined::Absent),
-        // A symbolic link: nothing of ours.
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            return Ok(Examined::Unusable(Fault::NotAFile));
-        }
-        Err(error) => return Err(error),
-    };
-    // Before anything is looked at: whoever removes entries leaves alone what is locked.
-    file.lock_shared()?;
-    if !is_still_at(&file, &path)? {
-        return Ok(Examined::Absent);
-    }
-    let data = file.metadata()?;
-    if !data.is_file() {
-        return Ok(Examined::Unusable(Fault::NotAFile));
-    }
-    match judge(layout, spec, &mut file, &data) {
-        Ok(Judgement::Proved(manifest)) => Ok(Examined::Proved {
-            pin: file,
-            manifest,
-        }),
-        Ok(Judgement::Verified(sidecar)) => Ok(Examined::Verified { pin: file, sidecar }),
-        Err(Failure::Fault(fault)) => Ok(Examined::Unusable(fault)),
-        Err(Failure::Io(error)) => Err(error),
-    }
-}
-
-enum Judgement {
-    Proved(Manifest),
-    Verified(Sidecar),
-}
-
-enum Failure {
+/// Why there is no telling, or why there is nothing good to tell.
+#[derive(Debug)]
+pub(crate) enum Failure {
     Fault(Fault),
     Io(io::Error),
+    /// A program that verifies is not there.
+    Tool(Qcow2Error),
+}
+
+/// Looks at the entry of `spec`: a few system calls, whatever its size. `Err` means that looking itself failed.
+pub(crate) fn examine(layout: &Layout, spec: &SnapshotSpec) -> io::Result<Examined> {
+    let key = spec.key();
+    let (file, data) = match pin(&layout.disk(&key))? {
+        Pinned::File(file, data) => (file, data),
+        Pinned::Absent => return Ok(Examined::Absent),
+        Pinned::NotAFile => return Ok(Examined::Unusable(Fault::NotAFile)),
+    };
+    match judge(layout, spec, file, data) {
+        Ok(examined) => Ok(examined),
+        Err(Failure::Fault(fault)) => Ok(Examined::Unusable(fault)),
+        Err(Failure::Io(error)) => Err(error),
+        Err(Failure::Tool(error)) => Err(io::Error::other(error)),
+    }
 }
 
 fn judge(
     layout: &Layout,
     spec: &SnapshotSpec,
-    file: &mut File,
-    data: &Metadata,
-) -> Result<Judgement, Failure> {
-    let sidecar = match Sidecar::read(&layout.sidecar(&spec.key())) {
-        Ok(sidecar) => sidecar,
-        Err(ManifestError::Io(error)) => return Err(Failure::Io(error)),
-        Err(error) => return Err(Fault::Manifest(error).into()),
-    };
+    pin: File,
+    data: Metadata,
+) -> Result<Examined, Failure> {
+    let sidecar = Sidecar::read(&layout.sidecar(&spec.key()))?;
     if sidecar
         .as_ref()
-        .is_some_and(|sidecar| *sidecar.manifest.spec() != spec.canonical())
+        .is_some_and(|(sidecar, _)| *sidecar.manifest.spec() != spec.canonical())
     {
         return Err(Fault::OtherSpec.into());
     }
-    let header = Qcow2Header::read(&mut *file)?;
+    let header = Qcow2Header::read(&pin)?;
     require_base_image(layout, spec, &header)?;
-    let stat = FileStat::of(data);
-    match sidecar {
-        Some(sidecar) if sidecar.file == stat => Ok(Judgement::Proved(sidecar.manifest)),
-        // Copied here from elsewhere, or tampered with.
-        Some(sidecar) => {
-            let disk = verify(file, &header)?;
-            if disk != *sidecar.manifest.disk() {
-                return Err(Fault::Changed.into());
-            }
-            Ok(Judgement::Verified(Sidecar {
-                file: stat,
-                ..sidecar
-            }))
+    let manifest = match sidecar {
+        Some((sidecar, file)) if sidecar.file == FileStat::of(&data) => {
+            file.mark_used();
+            let manifest = sidecar.manifest;
+            return Ok(Examined::Proved(Found { pin, manifest }));
         }
-        // Somebody put it here by hand.
-        None => {
-            let disk = verify(file, &header)?;
-            let manifest = Manifest::new(spec.canonical(), disk, adopted(data)?);
-            Ok(Judgement::Verified(Sidecar {
-                manifest,
-                file: stat,
-            }))
-        }
-    }
+        Some((sidecar, _)) => Some(sidecar.manifest),
+        None => None,
+    };
+    Ok(Examined::Unproved(Unproved {
+        pin,
+        data,
+        manifest,
+    }))
 }
 
-/// Walks the tables and hashes the file.
-pub(crate) fn verify(file: &mut File, header: &Qcow2Header) -> Result<Disk, Qcow2Error> {
-    header.check_tables(&mut *file)?;
-    file.rewind().map_err(Qcow2Error::Io)?;
-    let blake3 = ContentDigest::of_reader(&*file).map_err(Qcow2Error::Io)?;
-    Ok(Disk {
-        file_bytes: header.file_bytes,
-        virtual_bytes: header.virtual_bytes,
-        blake3,
-    })
+impl Unproved {
+    /// Verifies the entry in full. It is proved from now on if the sidecar that comes back is written.
+    pub(crate) fn verify(
+        self,
+        spec: &SnapshotSpec,
+        qemu_img: &Path,
+    ) -> Result<(Found, Sidecar), Failure> {
+        let disk = measure(&self.pin, qemu_img)?;
+        let manifest = match self.manifest {
+            Some(manifest) if *manifest.disk() == disk => manifest,
+            Some(_) => return Err(Fault::Changed.into()),
+            None => Manifest::new(spec.canonical(), disk, adopted(&self.data)),
+        };
+        let sidecar = Sidecar {
+            manifest: manifest.clone(),
+            file: FileStat::of(&self.data),
+        };
+        let pin = self.pin;
+        Ok((Found { pin, manifest }, sidecar))
+    }
 }
 
 fn require_base_image(
@@ -182,31 +177,12 @@ fn require_base_image(
     Err(Fault::OtherBacking { found, expected }.into())
 }
 
-fn adopted(data: &Metadata) -> Result<Provenance, Failure> {
+fn adopted(data: &Metadata) -> Provenance {
     let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    let built_at = modified.try_into().unwrap_or_default();
-    Ok(Provenance {
-        built_at,
+    Provenance {
+        built_at: modified.try_into().unwrap_or_default(),
         built_by: "unknown, found without a manifest".to_owned(),
         resolved: Vec::new(),
-    })
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    // Not through a link out of the directory, and not blocking on a pipe that was put there.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    File::options()
-        .read(true)
-        .custom_flags(flags.bits() as i32)
-        .open(path)
-}
-
-fn is_still_at(file: &File, path: &Path) -> io::Result<bool> {
-    let open = file.metadata()?;
-    match fs::symlink_metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -220,7 +196,17 @@ impl From<Qcow2Error> for Failure {
     fn from(error: Qcow2Error) -> Self {
         match error {
             Qcow2Error::Io(error) => Self::Io(error),
+            Qcow2Error::Tool { .. } => Self::Tool(error),
             error => Self::Fault(Fault::Qcow2(error)),
+        }
+    }
+}
+
+impl From<ManifestError> for Failure {
+    fn from(error: ManifestError) -> Self {
+        match error {
+            ManifestError::Io(error) => Self::Io(error),
+            error => Self::Fault(Fault::Manifest(error)),
         }
     }
 }

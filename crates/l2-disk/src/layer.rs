@@ -1,90 +1,119 @@
 use std::fmt;
-use std::fs::File;
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_key::{CacheKey, SnapshotSpec};
-use cache_layer::{CacheLayer, KeyLock, LayerError, Lookup, Manifest, Snapshot, Staging, blocking};
+use cache_layer::{
+    CacheLayer, KeyLock, LayerError, LayerErrorKind, Lookup, Snapshot, Staging, blocking,
+};
 
-use crate::entry::{Examined, Fault, examine};
+use crate::Budget;
+use crate::directory::Directory;
 use crate::layout::Layout;
-use crate::publish::{publish, unpublish, write_sidecar};
+use crate::removal::{Removal, recover, remove_unused};
 
 /// Snapshots in a directory of this host. Any number of processes may use one directory at once.
 #[derive(Debug, Clone)]
-pub struct DiskLayer {
-    layout: Layout,
-    staging: Staging,
-}
+pub struct DiskLayer(Arc<Directory>);
 
 impl DiskLayer {
-    /// Opens the layer in the directory `root`, making it as needed, and sweeps what processes that died
-    /// left in its staging.
+    /// Opens the layer in the directory `root`, making it as needed, and puts in order what processes that died
+    /// left: what they had staged, and entries that they were changing.
+    ///
+    /// A directory that can be read and not written to makes a layer whose hits are hits, and whose `put` and
+    /// `remove` are [`Denied`](LayerErrorKind::Denied).
     ///
     /// # Errors
     ///
-    /// The directory cannot be made, read or written to.
+    /// The directory cannot be made or read.
     pub fn open(root: &Path) -> io::Result<Self> {
         // QEMU takes a relative name as relative to the overlay, not to us.
         let root = std::path::absolute(root)?;
-        Ok(Self {
-            staging: Staging::open(&root)?,
-            layout: Layout::new(root),
-        })
+        let layout = Layout::new(root);
+        let staging = match open_to_write(&layout) {
+            Ok(staging) => Some(staging),
+            Err(error) if is_read_only(&error) && layout.root().read_dir().is_ok() => {
+                let root = layout.root().display();
+                tracing::warn!(%error, "the cache directory `{root}` can be read and not written to: nothing new is kept");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Self(Arc::new(Directory {
+            layout,
+            staging,
+            budget: Budget::default(),
+            qemu_img: "qemu-img".into(),
+        })))
     }
 
-    /// The staging directory on this layer's file system, in which snapshots are best made.
+    /// Keeps to `budget` whenever something is stored; without one, only a full disk makes room.
     #[must_use]
-    pub fn staging(&self) -> &Staging {
-        &self.staging
+    pub fn with_budget(self, budget: Budget) -> Self {
+        let directory = Directory::clone(&self.0);
+        Self(Arc::new(Directory {
+            budget,
+            ..directory
+        }))
     }
 
-    /// Looks at the entry of `spec` and takes care of one that is not in order. The caller holds its lock.
-    async fn settle(&self, spec: &SnapshotSpec) -> Result<Lookup, LayerError> {
-        let (layer, spec) = (self.clone(), spec.clone());
-        blocking(move || {
-            let key = spec.key();
-            let looked = |error| LayerError::from_io(format!("look at the entry {key}"), error);
-            match examine(&layer.layout, &spec).map_err(looked)? {
-                Examined::Absent => Ok(Lookup::Miss),
-                Examined::Proved { pin, manifest } => Ok(Lookup::Hit(layer.pinned(pin, manifest))),
-                Examined::Verified { pin, sidecar } => {
-                    // Without it the next hit verifies again.
-                    if let Err(error) = write_sidecar(&layer.layout, &layer.staging, &sidecar) {
-                        tracing::warn!(%key, %error, "cannot write the manifest of an entry that was found");
-                    }
-                    Ok(Lookup::Hit(layer.pinned(pin, sidecar.manifest)))
-                }
-                Examined::Unusable(fault) => {
-                    layer.discard(&key, &fault);
-                    Ok(Lookup::Miss)
-                }
-            }
-        })
-        .await
+    /// Checks what comes in with the program `qemu_img`: a path, or a name to be found on `PATH`. It is
+    /// `qemu-img` where nothing is said.
+    #[must_use]
+    pub fn with_qemu_img(self, qemu_img: impl Into<PathBuf>) -> Self {
+        let directory = Directory::clone(&self.0);
+        Self(Arc::new(Directory {
+            qemu_img: qemu_img.into(),
+            ..directory
+        }))
     }
 
-    fn discard(&self, key: &CacheKey, fault: &Fault) {
-        if fault.is_from_the_future() {
-            tracing::warn!(%key, %fault, "an entry cannot be used and is left for the release that wrote it");
-            return;
-        }
-        match unpublish(&self.layout, key) {
-            Ok(()) => tracing::warn!(%key, %fault, "removed an entry that cannot be used"),
-            Err(error) => {
-                tracing::warn!(%key, %fault, %error, "cannot remove an entry that cannot be used");
-            }
-        }
+    /// The staging directory on this layer's file system, in which snapshots are best made; `None` where the
+    /// layer's directory cannot be written to.
+    #[must_use]
+    pub fn staging(&self) -> Option<&Staging> {
+        self.0.staging.as_ref()
     }
 
-    fn pinned(&self, pin: File, manifest: Manifest) -> Snapshot {
-        Snapshot::new(self.layout.disk(manifest.key()), manifest).held_by(pin)
+    /// The directory of the layer.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.0.layout.root()
     }
 
-    async fn lock_entry(&self, key: &CacheKey) -> Result<KeyLock, LayerError> {
-        let lock = KeyLock::acquire(self.layout.entry_lock(key)).await;
+    /// What the layer may take.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        self.0.budget
+    }
+
+    /// Runs `work` on the directory on a thread that may wait.
+    pub(crate) async fn on<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Directory) -> T + Send + 'static,
+    ) -> T {
+        let directory = self.0.clone();
+        blocking(move || work(&directory)).await
+    }
+
+    pub(crate) async fn lock_entry(&self, key: &CacheKey) -> Result<KeyLock, LayerError> {
+        let lock = KeyLock::acquire(self.0.layout.entry_lock(key)).await;
         lock.map_err(|error| LayerError::from_io(format!("lock the entry {key}"), error))
+    }
+
+    /// Held by whoever makes room until that room is taken, so that two do not take the same.
+    pub(crate) async fn lock_room(&self) -> Result<KeyLock, LayerError> {
+        let lock = KeyLock::acquire(self.0.layout.room_lock()).await;
+        let root = self.root().display();
+        lock.map_err(|error| LayerError::from_io(format!("make room in `{root}`"), error))
+    }
+
+    async fn publish(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError> {
+        let snapshot = snapshot.clone();
+        self.on(move |directory| directory.publish(&snapshot)).await
     }
 }
 
@@ -95,46 +124,86 @@ impl CacheLayer for DiskLayer {
     }
 
     async fn get(&self, spec: &SnapshotSpec, _staging: &Staging) -> Result<Lookup, LayerError> {
-        let (layer, wanted) = (self.clone(), spec.clone());
-        let examined = blocking(move || {
-            examine(&layer.layout, &wanted).map_err(|error| {
-                LayerError::from_io(format!("look at the entry {}", wanted.key()), error)
-            })
-        });
-        match examined.await? {
-            Examined::Absent => Ok(Lookup::Miss),
-            Examined::Proved { pin, manifest } => Ok(Lookup::Hit(self.pinned(pin, manifest))),
-            // Somebody may be replacing it just now. With the lock, what is there is what stays.
-            Examined::Verified { .. } | Examined::Unusable(_) => {
-                let _lock = self.lock_entry(&spec.key()).await?;
-                self.settle(spec).await
-            }
+        let wanted = spec.clone();
+        let looked = self.on(move |directory| directory.look(&wanted)).await?;
+        if let Some(lookup) = looked {
+            return Ok(lookup);
         }
+        // Somebody may be replacing it just now. With the lock, what is there is what stays.
+        let _lock = match self.staging() {
+            Some(_) => Some(self.lock_entry(&spec.key()).await?),
+            None => None,
+        };
+        let wanted = spec.clone();
+        self.on(move |directory| directory.settle(&wanted)).await
     }
 
     async fn put(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError> {
+        self.0.require_writable()?;
         let _lock = self.lock_entry(snapshot.key()).await?;
-        let (layer, snapshot) = (self.clone(), snapshot.clone());
-        blocking(move || {
-            let pin = publish(&layer.layout, &layer.staging, &snapshot)?;
-            Ok(layer.pinned(pin, Manifest::clone(snapshot.manifest())))
-        })
-        .await
+        let new = snapshot.clone();
+        let there = self.on(move |directory| directory.already_there(&new));
+        if let Some(stored) = there.await {
+            return Ok(stored);
+        }
+        let mut room = None;
+        if self.budget().is_limited() {
+            room = Some(self.lock_room().await?);
+            let new = snapshot.clone();
+            self.on(move |directory| directory.fit(&new)).await?;
+        }
+        match self.publish(snapshot).await {
+            Err(full) if full.kind() == LayerErrorKind::OutOfSpace => {
+                let _room = match room {
+                    Some(room) => room,
+                    None => self.lock_room().await?,
+                };
+                let new = snapshot.clone();
+                self.on(move |directory| directory.clear(&new, full))
+                    .await?;
+                self.publish(snapshot).await
+            }
+            published => published,
+        }
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), LayerError> {
+        self.0.require_writable()?;
         let _lock = self.lock_entry(key).await?;
-        let (layer, key) = (self.clone(), key.clone());
-        blocking(move || {
-            unpublish(&layer.layout, &key)
-                .map_err(|error| LayerError::from_io(format!("remove the entry {key}"), error))
-        })
-        .await
+        let key = key.clone();
+        let context = format!("remove the entry {key}");
+        let removed = self
+            .on(move |directory| remove_unused(&directory.layout, &key))
+            .await;
+        match removed {
+            Ok(Removal::Gone) => Ok(()),
+            Ok(Removal::InUse) => {
+                let kind = LayerErrorKind::Unavailable { temporary: true };
+                Err(LayerError::new(kind, format!("{context}: it is in use")))
+            }
+            Err(error) => Err(LayerError::from_io(context, error)),
+        }
     }
 }
 
 impl fmt::Display for DiskLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "l2-disk({})", self.layout.root().display())
+        write!(f, "l2-disk({})", self.root().display())
     }
+}
+
+/// Makes what is missing of the layer's directory and puts in order what is left of dead processes.
+fn open_to_write(layout: &Layout) -> io::Result<Staging> {
+    let staging = Staging::open(layout.root())?;
+    match fs::create_dir(layout.changing()) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    recover(layout)?;
+    Ok(staging)
+}
+
+fn is_read_only(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::ReadOnlyFilesystem || kind == io::ErrorKind::PermissionDenied
 }

@@ -2,17 +2,23 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use cache_layer::{LayerError, LayerErrorKind, Manifest, Snapshot, Staging};
+use cache_key::CacheKey;
+use cache_layer::{LayerError, LayerErrorKind, Snapshot, Staging};
 use qcow2_header::{Qcow2Error, Qcow2Header};
 
-use crate::entry;
+use crate::budget::Incoming;
+use crate::copy::copy;
+use crate::entry::Found;
 use crate::layout::Layout;
+use crate::pin::{Pinned, pin};
+use crate::removal::sync_dir;
 use crate::sidecar::{FileStat, Sidecar};
+use crate::verify::measure;
 
-/// Publishes `snapshot` and gives the open file, which is locked against eviction.
+/// Publishes `snapshot` and gives the entry, which is locked against removal.
 ///
 /// The order is what makes it atomic: everything is written to the end, the sidecar is put in place, and the
 /// last step, the rename of the disk, makes the entry. The caller holds the entry's lock.
@@ -20,17 +26,15 @@ pub(crate) fn publish(
     layout: &Layout,
     staging: &Staging,
     snapshot: &Snapshot,
-) -> Result<File, LayerError> {
+    qemu_img: &Path,
+) -> Result<Found, LayerError> {
     let key = snapshot.key();
+    require_place(&layout.disk(key), key)?;
     let io = |what: &'static str| move |error| LayerError::from_io(format!("{what} {key}"), error);
     let staged = staging.file(key);
-    if layout.is_staged(snapshot.path()) {
-        fs::hard_link(snapshot.path(), staged.path()).map_err(io("link the snapshot"))?;
-    } else {
-        fs::copy(snapshot.path(), staged.path()).map_err(io("copy the snapshot"))?;
-    }
-    let mut file = File::open(staged.path()).map_err(io("open the snapshot"))?;
-    verify(&mut file, snapshot.manifest())?;
+    bring(layout, snapshot.path(), staged.path()).map_err(io("copy the snapshot"))?;
+    let file = File::open(staged.path()).map_err(io("open the snapshot"))?;
+    verify(&file, snapshot, qemu_img)?;
     // Whoever wants to write to it makes an overlay.
     file.set_permissions(Permissions::from_mode(0o444))
         .map_err(io("protect the snapshot"))?;
@@ -39,7 +43,7 @@ pub(crate) fn publish(
     file.lock_shared().map_err(io("lock the snapshot"))?;
 
     let data = file.metadata().map_err(io("look at the snapshot"))?;
-    let manifest = Manifest::clone(snapshot.manifest());
+    let manifest = snapshot.manifest().as_ref().clone();
     let sidecar = Sidecar {
         manifest,
         file: FileStat::of(&data),
@@ -47,7 +51,51 @@ pub(crate) fn publish(
     write_sidecar(layout, staging, &sidecar).map_err(io("write the manifest of"))?;
     fs::rename(staged.path(), layout.disk(key)).map_err(io("publish"))?;
     sync_dir(layout.root()).map_err(io("write to the end the directory of"))?;
-    Ok(file)
+    Ok(Found {
+        pin: file,
+        manifest: sidecar.manifest,
+    })
+}
+
+/// A file or a link in the entry's place is replaced. A directory, which nobody puts there for a cache, is not.
+fn require_place(path: &Path, key: &CacheKey) -> Result<(), LayerError> {
+    if !fs::symlink_metadata(path).is_ok_and(|data| data.is_dir()) {
+        return Ok(());
+    }
+    let context = format!(
+        "store {key}: `{}` is a directory, move it away",
+        path.display()
+    );
+    let kind = LayerErrorKind::Unavailable { temporary: false };
+    Err(LayerError::new(kind, context))
+}
+
+/// The entry that is there already, if it is one of the same request over the same base image, and the very file
+/// that was verified. It stays, whatever bytes the new one has: overlays may stand on it.
+pub(crate) fn already_there(layout: &Layout, snapshot: &Snapshot) -> Option<Found> {
+    let Ok(Pinned::File(file, data)) = pin(&layout.disk(snapshot.key())) else {
+        return None;
+    };
+    let (sidecar, sidecar_file) = Sidecar::read(&layout.sidecar(snapshot.key())).ok()??;
+    let backing = |file: &File| Some(Qcow2Header::read(file).ok()?.backing);
+    let is_same = sidecar.manifest.spec() == snapshot.manifest().spec()
+        && sidecar.file == FileStat::of(&data)
+        && backing(&file)? == backing(&File::open(snapshot.path()).ok()?)?;
+    is_same.then(|| {
+        sidecar_file.mark_used();
+        Found {
+            pin: file,
+            manifest: sidecar.manifest,
+        }
+    })
+}
+
+/// What `snapshot` will take of the layer's room.
+pub(crate) fn incoming(layout: &Layout, snapshot: &Snapshot) -> io::Result<Incoming> {
+    Ok(Incoming {
+        bytes: snapshot.path().metadata()?.blocks() * 512,
+        is_on_disk: layout.is_staged(snapshot.path()),
+    })
 }
 
 /// Writes or replaces a sidecar in one step.
@@ -64,44 +112,30 @@ pub(crate) fn write_sidecar(
     fs::rename(staged.path(), layout.sidecar(key))
 }
 
-/// Removes an entry: first what makes it one.
-pub(crate) fn unpublish(layout: &Layout, key: &cache_key::CacheKey) -> io::Result<()> {
-    for path in [layout.disk(key), layout.sidecar(key)] {
-        remove(&path)?;
+/// Makes `to`, in staging, of `from`: by a link where nobody writes to it any more and the file system has them.
+fn bring(layout: &Layout, from: &Path, to: &Path) -> io::Result<()> {
+    if layout.is_staged(from) && fs::hard_link(from, to).is_ok() {
+        return Ok(());
     }
-    sync_dir(layout.root())
+    copy(from, to)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(data) if data.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        removed => removed,
-    }
-}
-
-fn verify(file: &mut File, manifest: &Manifest) -> Result<(), LayerError> {
-    let key = manifest.key();
+fn verify(file: &File, snapshot: &Snapshot, qemu_img: &Path) -> Result<(), LayerError> {
+    let key = snapshot.key();
     let corrupt = |error: Qcow2Error| match error {
         Qcow2Error::Io(error) => LayerError::from_io(format!("read the snapshot {key}"), error),
+        Qcow2Error::Tool { .. } => {
+            let kind = LayerErrorKind::Unavailable { temporary: false };
+            LayerError::new(kind, format!("check {key}")).with_source(error)
+        }
         error => {
             LayerError::new(LayerErrorKind::Corrupt, format!("take in {key}")).with_source(error)
         }
     };
-    let header = Qcow2Header::read(&mut *file).map_err(corrupt)?;
-    header.require_overlay().map_err(corrupt)?;
-    let disk = entry::verify(file, &header).map_err(corrupt)?;
-    if disk != *manifest.disk() {
+    let disk = measure(file, qemu_img).map_err(corrupt)?;
+    if disk != *snapshot.manifest().disk() {
         let context = format!("take in {key}: its bytes are not those of its manifest");
         return Err(LayerError::new(LayerErrorKind::Corrupt, context));
     }
     Ok(())
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }

@@ -1,4 +1,5 @@
 use std::io;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -19,6 +20,14 @@ pub enum Qcow2Error {
     /// It is well formed, and uses something that a snapshot or base image must not.
     #[error("{0}")]
     Refused(String),
+    /// The program that checks reference counts cannot be run; the file has nothing to do with it.
+    #[error("{}", cannot_run(program, source))]
+    Tool {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 impl Qcow2Error {
@@ -40,5 +49,15 @@ impl From<io::Error> for Qcow2Error {
             }
             _ => Self::Io(error),
         }
+    }
+}
+
+fn cannot_run(program: &Path, error: &io::Error) -> String {
+    let name = program.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!("`{name}` is not installed: install the package qemu-utils (Debian, Ubuntu)")
+        }
+        _ => format!("start `{name}`"),
     }
 }

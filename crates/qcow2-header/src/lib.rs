@@ -6,7 +6,8 @@
 //! - [`Qcow2Header::read`] reads the header alone: one read of 4 KiB as a rule, what a cache hit can afford;
 //! - [`Qcow2Header::check_tables`] walks the tables too: what a file costs when it comes in;
 //! - [`Qcow2Header::require_overlay`] and [`Qcow2Header::require_standalone`] refuse whatever a snapshot,
-//!   or a base image, has no business to hold.
+//!   or a base image, has no business to hold;
+//! - [`vet_overlay`] does all of it, and has `qemu-img check` read the file when nothing is left to fear.
 //!
 //! No bytes make any of it panic, and none make it take more memory than a few MiB or read more than
 //! the file's tables once.
@@ -19,7 +20,9 @@ mod header;
 mod policy;
 mod rebase;
 mod tables;
+mod vet;
 
 pub use error::Qcow2Error;
 pub use header::{BackingFile, Compression, Encryption, Features, Qcow2Header, Table};
 pub use rebase::set_backing_file;
+pub use vet::vet_overlay;

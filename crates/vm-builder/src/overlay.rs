@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use cache_key::DiskFormat;
-use cache_layer::{BoxError, BuildError, BuildErrorKind, ContentDigest, Disk, blocking};
-use qcow2_header::Qcow2Header;
+use cache_layer::{BuildError, BuildErrorKind, ContentDigest, Disk, blocking};
+use qcow2_header::{Qcow2Error, vet_overlay};
 use tokio::process::Command;
 
 use crate::host::cannot_start;
@@ -36,33 +36,20 @@ pub(crate) async fn create(
 /// Has the overlay at `path`, which nobody writes to any more, checked by us and by `qemu-img`, and says
 /// what its bytes are.
 pub(crate) async fn prove(qemu_img: &Path, path: &Path) -> Result<Disk, BuildError> {
-    let unsound = |error: BoxError| {
-        BuildError::new(
-            BuildErrorKind::Temporary,
-            "check the qcow2 overlay that the guest left",
-        )
-        .with_source(error)
-    };
-    let file = path.to_owned();
-    let disk = blocking(move || measure(&file)).await.map_err(unsound)?;
-    // Only now may a QEMU tool open what a guest wrote to.
-    let mut command = Command::new(qemu_img);
-    command.args(["check", "-q", "-f", "qcow2"]).arg(path);
-    run(
-        command,
-        qemu_img,
-        "check the qcow2 overlay that the guest left",
-    )
-    .await?;
-    Ok(disk)
+    let (qemu_img, path) = (qemu_img.to_owned(), path.to_owned());
+    let measured = blocking(move || measure(&qemu_img, &path)).await;
+    measured.map_err(|error| {
+        let kind = match error {
+            Qcow2Error::Tool { .. } => BuildErrorKind::Host,
+            _ => BuildErrorKind::Temporary,
+        };
+        BuildError::new(kind, "check the qcow2 overlay that the guest left").with_source(error)
+    })
 }
 
-/// Holds the header and the tables against what a snapshot may be, and hashes the file.
-fn measure(path: &Path) -> Result<Disk, BoxError> {
+fn measure(qemu_img: &Path, path: &Path) -> Result<Disk, Qcow2Error> {
     let mut file = File::open(path)?;
-    let header = Qcow2Header::read(&mut file)?;
-    header.check_tables(&mut file)?;
-    header.require_overlay()?;
+    let header = vet_overlay(&file, qemu_img)?;
     file.rewind()?;
     let blake3 = ContentDigest::of_reader(&file)?;
     Ok(Disk {

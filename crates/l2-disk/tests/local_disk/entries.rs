@@ -1,128 +1,34 @@
-//! The layer on real qcow2 files.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What is stored is found whole, and what is found is what was asked for.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 
-use cache_key::{BaseImage, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{
-    CacheLayer, ContentDigest, Disk, LayerErrorKind, Lookup, Manifest, Provenance, Snapshot,
-};
-use jiff::Timestamp;
+use cache_key::{Language, PackageSet, SnapshotSpec};
+use cache_layer::{CacheLayer, ContentDigest, Disk, LayerErrorKind, Lookup, Snapshot};
 use l2_disk::DiskLayer;
 
-const VIRTUAL_BYTES: u64 = 1 << 20;
-
-fn qemu_img(args: &[&str]) {
-    let status = Command::new("qemu-img")
-        .args(args)
-        .status()
-        .expect("qemu-img is installed");
-    assert!(status.success(), "qemu-img {args:?}");
-}
-
-/// A host: a base image, and a cache directory with a layer in it.
-struct Host {
-    dir: tempfile::TempDir,
-    layer: DiskLayer,
-    spec: SnapshotSpec,
-}
-
-impl Host {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let base = dir.path().join("base.qcow2");
-        qemu_img(&["create", "-q", "-f", "qcow2", base.to_str().unwrap(), "1M"]);
-        let layer = DiskLayer::open(&dir.path().join("cache")).unwrap();
-        let digest = ImageDigest::from_bytes(ContentDigest::of_file(&base).unwrap().to_bytes());
-        let base = BaseImage::new(base, DiskFormat::Qcow2, digest);
-        let packages = PackageSet::parse(Language::Python, ["requests==2.32.3"]).unwrap();
-        Self {
-            dir,
-            layer,
-            spec: SnapshotSpec::new(base, packages),
-        }
-    }
-
-    fn base(&self) -> &Path {
-        self.spec.base_image().path()
-    }
-
-    fn entry(&self) -> PathBuf {
-        self.dir
-            .path()
-            .join("cache")
-            .join(format!("{}.qcow2", self.spec.key()))
-    }
-
-    fn sidecar(&self) -> PathBuf {
-        self.entry().with_extension("json")
-    }
-
-    fn overlay(&self, at: &Path) {
-        overlay(self.base(), at);
-    }
-
-    /// A snapshot of the spec, as a builder would leave it in staging.
-    fn built(&self) -> Snapshot {
-        let file = self.layer.staging().file(&self.spec.key());
-        self.overlay(file.path());
-        let disk = Disk {
-            file_bytes: file.path().metadata().unwrap().len(),
-            virtual_bytes: VIRTUAL_BYTES,
-            blake3: ContentDigest::of_file(file.path()).unwrap(),
-        };
-        let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "test".to_owned(),
-            resolved: Vec::new(),
-        };
-        let manifest = Manifest::new(self.spec.canonical(), disk, provenance);
-        Snapshot::new(file.path().to_owned(), manifest).held_by(file)
-    }
-
-    async fn get(&self) -> Lookup {
-        self.layer
-            .get(&self.spec, self.layer.staging())
-            .await
-            .unwrap()
-    }
-}
-
-fn overlay(backing: &Path, at: &Path) {
-    qemu_img(&[
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "-F",
-        "qcow2",
-        "-b",
-        backing.to_str().unwrap(),
-        at.to_str().unwrap(),
-    ]);
-}
+use crate::host::{Host, REQUESTS, overlay};
 
 #[tokio::test]
-async fn nothing_there_is_a_miss() {
+async fn seed_05_nothing_there_is_a_miss() {
     assert!(!Host::new().get().await.is_hit());
 }
 
 #[tokio::test]
-async fn a_valid_qcow2_at_its_place_is_a_hit_with_its_path_and_gets_a_manifest() {
+async fn seed_06_a_valid_qcow2_at_its_place_is_a_hit_with_its_path_and_gets_a_manifest() {
     let host = Host::new();
     host.overlay(&host.entry());
     let hit = host.get().await.hit().unwrap();
     assert_eq!(hit.path(), host.entry());
-    assert_eq!(*hit.manifest().spec(), host.spec.canonical());
+    assert_eq!(*hit.manifest().spec(), host.spec().canonical());
     assert!(host.sidecar().exists());
     assert!(host.get().await.is_hit());
 }
 
 #[tokio::test]
-async fn a_missing_backing_file_is_a_miss_and_the_entry_is_removed() {
+async fn seed_07_a_missing_backing_file_is_a_miss_and_the_entry_is_removed() {
     let host = Host::new();
     host.layer.put(&host.built()).await.unwrap();
     fs::remove_file(host.base()).unwrap();
@@ -131,7 +37,7 @@ async fn a_missing_backing_file_is_a_miss_and_the_entry_is_removed() {
 }
 
 #[tokio::test]
-async fn a_backing_file_that_is_not_the_base_image_is_a_miss_and_the_entry_is_removed() {
+async fn seed_08_a_backing_file_that_is_not_the_base_image_is_a_miss_and_the_entry_is_removed() {
     let host = Host::new();
     let other = host.dir.path().join("other.qcow2");
     fs::copy(host.base(), &other).unwrap();
@@ -141,7 +47,7 @@ async fn a_backing_file_that_is_not_the_base_image_is_a_miss_and_the_entry_is_re
 }
 
 #[tokio::test]
-async fn a_backing_file_that_is_the_base_image_is_a_hit_and_the_file_stays() {
+async fn seed_09_a_backing_file_that_is_the_base_image_is_a_hit_and_the_file_stays() {
     let host = Host::new();
     let link = host.dir.path().join("the same image by another name.qcow2");
     std::os::unix::fs::symlink(host.base(), &link).unwrap();
@@ -168,7 +74,7 @@ async fn what_was_put_is_a_hit_with_the_same_bytes_and_survives_its_source() {
 }
 
 #[tokio::test]
-async fn another_directory_on_another_file_system_gets_a_copy() {
+async fn what_comes_from_another_file_system_is_copied() {
     let host = Host::new();
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = elsewhere.path().join("made.qcow2");
@@ -183,11 +89,48 @@ async fn another_directory_on_another_file_system_gets_a_copy() {
 }
 
 #[tokio::test]
+async fn an_entry_that_is_there_stays_when_the_same_snapshot_is_put_with_other_bytes() {
+    let host = Host::new();
+    host.put(REQUESTS).await;
+    let inode = host.entry().metadata().unwrap().ino();
+    let other = host.dir.path().join("built again.qcow2");
+    host.overlay(&other);
+    let disk = Disk {
+        file_bytes: other.metadata().unwrap().len(),
+        blake3: ContentDigest::of_file(&other).unwrap(),
+        ..*host.built().manifest().disk()
+    };
+    let again = Snapshot::new(&other, host.built().manifest().with_disk(disk));
+    let stored = host.layer.put(&again).await.unwrap();
+    assert_eq!(stored.manifest(), host.built().manifest());
+    assert_eq!(
+        host.entry().metadata().unwrap().ino(),
+        inode,
+        "somebody's overlay may stand on it"
+    );
+}
+
+#[tokio::test]
+async fn an_entry_in_use_is_not_removed_until_it_is_let_go() {
+    let host = Host::new();
+    let held = host.put(REQUESTS).await;
+    let error = host.layer.remove(held.key()).await.unwrap_err();
+    let kind = LayerErrorKind::Unavailable { temporary: true };
+    assert_eq!(error.kind(), kind);
+    assert!(error.to_string().ends_with("it is in use"), "{error}");
+    assert!(host.get().await.is_hit());
+    let key = held.key().clone();
+    drop(held);
+    host.layer.remove(&key).await.unwrap();
+    assert!(!host.get().await.is_hit());
+}
+
+#[tokio::test]
 async fn removing_removes_and_removing_what_is_not_there_succeeds() {
     let host = Host::new();
     host.layer.put(&host.built()).await.unwrap();
     for _ in 0..2 {
-        host.layer.remove(&host.spec.key()).await.unwrap();
+        host.layer.remove(&host.spec().key()).await.unwrap();
         assert!(!host.entry().exists() && !host.sidecar().exists());
     }
     assert!(!host.get().await.is_hit());
@@ -243,27 +186,13 @@ async fn an_entry_with_the_manifest_of_another_request_is_a_miss_and_is_removed(
     host.layer.put(&host.built()).await.unwrap();
     let json = fs::read_to_string(host.sidecar()).unwrap();
     let other = PackageSet::parse(Language::Python, ["idna==3.7"]).unwrap();
-    let other = SnapshotSpec::new(host.spec.base_image().clone(), other);
+    let other = SnapshotSpec::new(host.spec().base_image().clone(), other);
     let json = json
         .replace("requests==2.32.3", "idna==3.7")
-        .replace(&host.spec.key().to_string(), &other.key().to_string());
+        .replace(&host.spec().key().to_string(), &other.key().to_string());
     fs::write(host.sidecar(), json).unwrap();
     assert!(!host.get().await.is_hit());
     assert!(!host.entry().exists());
-}
-
-#[tokio::test]
-async fn an_entry_of_a_newer_release_is_a_miss_and_is_left_alone() {
-    let host = Host::new();
-    host.layer.put(&host.built()).await.unwrap();
-    let json = fs::read_to_string(host.sidecar()).unwrap();
-    fs::write(
-        host.sidecar(),
-        json.replace("\"format_version\": 1", "\"format_version\": 99"),
-    )
-    .unwrap();
-    assert!(!host.get().await.is_hit());
-    assert!(host.entry().exists() && host.sidecar().exists());
 }
 
 #[tokio::test]
@@ -276,30 +205,16 @@ async fn an_entry_that_was_copied_to_another_directory_is_verified_and_taken() {
     let layer = DiskLayer::open(other.path()).unwrap();
     assert!(
         layer
-            .get(&host.spec, layer.staging())
+            .get(&host.spec(), layer.staging().unwrap())
             .await
             .unwrap()
             .is_hit()
     );
 }
 
-#[tokio::test]
-async fn what_is_no_file_in_an_entrys_place_is_a_miss_and_leads_nowhere() {
-    let host = Host::new();
-    let target = host.dir.path().join("precious");
-    host.overlay(&target);
-    std::os::unix::fs::symlink(&target, host.entry()).unwrap();
-    assert!(!host.get().await.is_hit());
-    assert!(target.exists());
-    fs::create_dir(host.entry()).unwrap();
-    assert!(!host.get().await.is_hit());
-    host.layer.put(&host.built()).await.unwrap();
-    assert!(host.get().await.is_hit());
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_tasks_that_put_get_and_remove_see_whole_entries_or_none() {
-    let host = std::sync::Arc::new(Host::new());
+    let host = Arc::new(Host::new());
     let built = host.built();
     let tasks: Vec<_> = (0..8)
         .map(|number| {
@@ -308,7 +223,10 @@ async fn many_tasks_that_put_get_and_remove_see_whole_entries_or_none() {
                 for round in 0..20 {
                     match (number + round) % 4 {
                         0 => drop(host.layer.put(&built).await.unwrap()),
-                        1 => host.layer.remove(&host.spec.key()).await.unwrap(),
+                        1 => match host.layer.remove(&host.spec().key()).await {
+                            Ok(()) => {}
+                            Err(in_use) => assert!(in_use.to_string().ends_with("in use")),
+                        },
                         _ => {
                             if let Lookup::Hit(hit) = host.get().await {
                                 assert_eq!(hit.manifest(), built.manifest());
@@ -324,10 +242,5 @@ async fn many_tasks_that_put_get_and_remove_see_whole_entries_or_none() {
     }
     host.layer.put(&built).await.unwrap();
     assert!(host.get().await.is_hit());
-    let locks = host.dir.path().join("cache/.locks");
-    assert_eq!(
-        locks.read_dir().unwrap().count(),
-        0,
-        "no lock is left behind"
-    );
+    assert_eq!(host.names(".changing"), [] as [&str; 0]);
 }

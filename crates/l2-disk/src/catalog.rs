@@ -1,0 +1,78 @@
+//! What entries there are.
+
+use std::fs::{self, DirEntry};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::time::SystemTime;
+
+use cache_key::CacheKey;
+
+use crate::layout::Layout;
+
+/// An entry of the layer, by what its files say without being read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The snapshot's name.
+    pub key: CacheKey,
+    /// What its files take on the disk, in bytes: holes take none.
+    pub disk_bytes: u64,
+    /// The length of the qcow2 file in bytes, holes included.
+    pub file_bytes: u64,
+    /// When it was last handed out, or came in.
+    pub last_used: SystemTime,
+}
+
+/// A block, as `st_blocks` counts them, whatever the file system's own are.
+const BLOCK: u64 = 512;
+
+/// Every entry, in no order. What is no regular file is none. Reads the directory and each entry's inodes, and
+/// nothing in them.
+pub(crate) fn entries(layout: &Layout) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for file in fs::read_dir(layout.root())? {
+        let file = file?;
+        if let Some(key) = Layout::key_of_disk(&file.path()) {
+            entries.extend(entry(layout, key, &file)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// `None` when it is gone by now, or is nothing of ours.
+fn entry(layout: &Layout, key: CacheKey, disk: &DirEntry) -> io::Result<Option<Entry>> {
+    let Some(disk) = there(disk.metadata())?.filter(fs::Metadata::is_file) else {
+        return Ok(None);
+    };
+    let sidecar = there(fs::symlink_metadata(layout.sidecar(&key)))?;
+    let blocks = |data: &fs::Metadata| data.blocks() * BLOCK;
+    let last_used = sidecar.as_ref().unwrap_or(&disk).modified()?;
+    Ok(Some(Entry {
+        key,
+        disk_bytes: blocks(&disk) + sidecar.as_ref().map_or(0, blocks),
+        file_bytes: disk.len(),
+        last_used,
+    }))
+}
+
+/// The keys of all sidecars that stand beside no disk.
+pub(crate) fn orphans(layout: &Layout) -> io::Result<Vec<CacheKey>> {
+    let mut orphans = Vec::new();
+    for file in fs::read_dir(layout.root())? {
+        let Some(key) = Layout::key_of_sidecar(&file?.path()) else {
+            continue;
+        };
+        if there(fs::symlink_metadata(layout.disk(&key)))?.is_none() {
+            orphans.push(key);
+        }
+    }
+    Ok(orphans)
+}
+
+fn there<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

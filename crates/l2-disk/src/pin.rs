@@ -1,0 +1,111 @@
+//! Opening the disk of an entry, and locking it: shared by those who use it, alone by whoever removes it.
+
+use std::fs::{self, File, Metadata, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// What stands at the place of an entry's disk.
+#[derive(Debug)]
+pub(crate) enum Pinned {
+    Absent,
+    /// A directory, a symbolic link, a pipe: nothing of ours.
+    NotAFile,
+    /// The open file. Nobody removes the entry for as long as it is open.
+    File(File, Metadata),
+}
+
+/// Whether an entry may be removed.
+#[derive(Debug)]
+#[must_use = "the entry can be used again as soon as this is dropped"]
+pub(crate) enum Claim {
+    /// There is nothing to remove.
+    Absent,
+    /// Nothing of ours: nobody can be using it.
+    NotAFile,
+    /// A snapshot that was handed out, by any process, holds it.
+    InUse,
+    /// Nobody uses it, and whoever begins to waits until this is dropped.
+    Granted(#[expect(dead_code, reason = "open is what keeps the lock")] File),
+}
+
+/// Opens the disk at `path` and locks it against removal.
+pub(crate) fn pin(path: &Path) -> io::Result<Pinned> {
+    let Some(file) = open(path)? else {
+        return absent_or_no_file(path);
+    };
+    // Before anything is looked at: whoever removes entries leaves alone what is locked.
+    file.lock_shared()?;
+    let data = file.metadata()?;
+    if !data.is_file() {
+        return Ok(Pinned::NotAFile);
+    }
+    // It may have been removed between the two.
+    Ok(match is_still_at(&data, path)? {
+        true => Pinned::File(file, data),
+        false => Pinned::Absent,
+    })
+}
+
+/// Asks for the right to remove the disk at `path`. Never waits.
+pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
+    let Some(file) = open(path)? else {
+        return Ok(match absent_or_no_file(path)? {
+            Pinned::Absent => Claim::Absent,
+            _ => Claim::NotAFile,
+        });
+    };
+    let data = file.metadata()?;
+    if !data.is_file() {
+        return Ok(Claim::NotAFile);
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(Claim::InUse),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(match is_still_at(&data, path)? {
+        true => Claim::Granted(file),
+        // Somebody put another one there, and uses it.
+        false => Claim::InUse,
+    })
+}
+
+/// Opens what is at `path`, unless it is nothing or a symbolic link: not through one out of the directory, and
+/// not waiting for a pipe that was put there.
+pub(crate) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = File::options()
+        .read(true)
+        .custom_flags(flags.bits() as i32)
+        .open(path);
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_link(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+fn absent_or_no_file(path: &Path) -> io::Result<Pinned> {
+    match fs::symlink_metadata(path) {
+        Ok(data) if data.is_symlink() => Ok(Pinned::NotAFile),
+        // What can be opened appeared only now.
+        Ok(_) => Ok(Pinned::Absent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Pinned::Absent),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_still_at(open: &Metadata, path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
