@@ -6,5 +6,6 @@ mod bad_input;
 mod host;
 mod interruption;
 mod isolation;
+mod local_disk;
 mod main_job;
 mod missing;

@@ -71,6 +71,8 @@ pub enum Phase {
     ShutDown,
     /// The snapshot goes to a remote tier.
     Upload,
+    /// A snapshot is read and held against its manifest.
+    Verify,
     /// A command runs in a guest on top of the snapshot.
     Run,
 }
@@ -86,6 +88,7 @@ impl Phase {
             Self::Install => "install",
             Self::ShutDown => "shut down",
             Self::Upload => "upload",
+            Self::Verify => "verify",
             Self::Run => "run",
         }
     }

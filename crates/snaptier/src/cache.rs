@@ -8,6 +8,7 @@ use cache_layer::{BuildError, NoProgress, ProgressSink, Snapshot, Staging};
 use hierarchy::{Answer, Hierarchy, Stats, Tier, Unfinished};
 use l2_disk::DiskLayer;
 use l3_remote::RemoteLayer;
+use tempfile::TempDir;
 use vm_builder::{GuestCommand, GuestExit, VmHost, Vms};
 
 use crate::images::{ImageBuilder, Images};
@@ -21,6 +22,8 @@ pub struct SnapshotCache {
     images: Images,
     vms: Vms,
     staging: Staging,
+    /// Where the staging lies when the cache directory cannot be written to.
+    _scratch: Option<Arc<TempDir>>,
     hierarchy: Hierarchy,
 }
 
@@ -44,11 +47,24 @@ impl SnapshotCache {
         settings: Settings,
         progress: Arc<dyn ProgressSink>,
     ) -> Result<Self, OpenError> {
-        let disk = DiskLayer::open(&settings.cache_dir).map_err(|source| OpenError::CacheDir {
+        let cache_dir = |source| OpenError::CacheDir {
             path: settings.cache_dir.clone(),
             source,
-        })?;
-        let staging = disk.staging().clone();
+        };
+        let disk = DiskLayer::open(&settings.cache_dir)
+            .map_err(cache_dir)?
+            .with_budget(settings.budget);
+        let (staging, scratch) = match disk.staging() {
+            Some(staging) => (staging.clone(), None),
+            // What is built there goes when it is no longer used.
+            None => {
+                let scratch = tempfile::tempdir().map_err(cache_dir)?;
+                (
+                    Staging::open(scratch.path()).map_err(cache_dir)?,
+                    Some(Arc::new(scratch)),
+                )
+            }
+        };
         let mut tiers = vec![Tier::local(Arc::new(disk))];
         if let Some(location) = settings.remote {
             let remote = RemoteLayer::new(location)
@@ -79,6 +95,7 @@ impl SnapshotCache {
             images,
             vms,
             staging,
+            _scratch: scratch,
             hierarchy,
         })
     }

@@ -4,11 +4,16 @@ mod args;
 mod console;
 mod exit;
 mod failure;
+mod gc;
 mod get;
 mod image;
 mod key;
+mod ls;
 mod progress;
+mod rm;
 mod run;
+mod table;
+mod verify;
 mod wiring;
 
 use std::time::Duration;
@@ -57,6 +62,10 @@ async fn execute(global: &Global, command: Command, console: &Console) -> Result
         Command::Run { request, argv } => {
             return run::run(global, &request, argv, console).await;
         }
+        Command::Ls => ls::ls(global, console).await?,
+        Command::Rm { keys } => rm::rm(global, &keys, console).await?,
+        Command::Gc { dry_run } => gc::gc(global, dry_run, console).await?,
+        Command::Verify { keys, .. } => return verify::verify(global, &keys, console).await,
         Command::Image(command) => image::image(global, command, console).await?,
     }
     Ok(Exit::Done as u8)

@@ -3,6 +3,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use etcetera::{BaseStrategy, choose_base_strategy};
+use l2_disk::Budget;
 use l3_remote::RemoteLocation;
 use vm_builder::network::Upstream;
 
@@ -13,6 +14,8 @@ use crate::SettingsError;
 pub struct Settings {
     /// Where snapshots are kept on this host.
     pub cache_dir: PathBuf,
+    /// How much room they may take.
+    pub budget: Budget,
     /// Where base images are kept on this host.
     pub image_dir: PathBuf,
     /// The store that is shared with other hosts; `None` for none.
@@ -34,7 +37,7 @@ pub struct Settings {
 const SYSTEM_CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 impl Settings {
-    /// The settings of whoever runs this process: the XDG directories, no remote store, and the environment's
+    /// The settings of whoever runs this process: the XDG directories, no limit of size, no remote store, and the environment's
     /// proxy (`HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`) and CA bundle (`SSL_CERT_FILE`, else the system's own).
     ///
     /// # Errors
@@ -58,6 +61,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         Ok(Self {
             cache_dir: cache_dir.into(),
+            budget: Budget::default(),
             image_dir: image_dir.into(),
             remote: None,
             max_concurrent_uploads: NonZero::new(4).unwrap_or(NonZero::<usize>::MIN),

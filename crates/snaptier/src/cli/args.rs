@@ -6,6 +6,7 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use super::exit;
@@ -28,6 +29,24 @@ pub(crate) struct Global {
     /// Where snapshots are kept [default: $XDG_CACHE_HOME/snaptier]
     #[arg(long, global = true, value_name = "DIR", env = "SNAPTIER_CACHE_DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
+    /// The most that all snapshots may take on the local disk: 500MB, 20GiB [default: no limit]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "SNAPTIER_MAX_SIZE",
+        value_parser = size
+    )]
+    pub(crate) max_size: Option<u64>,
+    /// What is to stay free on the local disk: least recently used snapshots go for it
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "SNAPTIER_MIN_FREE",
+        value_parser = size
+    )]
+    pub(crate) min_free: Option<u64>,
     /// Where base images are kept [default: $XDG_DATA_HOME/snaptier/images]
     #[arg(long, global = true, value_name = "DIR", env = "SNAPTIER_IMAGE_DIR")]
     pub(crate) image_dir: Option<PathBuf>,
@@ -91,6 +110,30 @@ pub(crate) enum Command {
         #[arg(last = true, required = true, value_name = "COMMAND")]
         argv: Vec<String>,
     },
+    /// List the snapshots on the local disk, the most recently used first
+    Ls,
+    /// Remove snapshots from the local disk
+    Rm {
+        /// What `snaptier ls` calls them
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+    /// Evict the least recently used snapshots until the rest keeps to --max-size and --min-free, and sweep what
+    /// a crash left
+    Gc {
+        /// Print what would go, and change nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Read snapshots on the local disk and hold them against their manifests; remove what cannot be used
+    Verify {
+        /// What `snaptier ls` calls them
+        #[arg(value_name = "KEY", required_unless_present = "all")]
+        keys: Vec<String>,
+        /// Every snapshot on the local disk
+        #[arg(long, conflicts_with = "keys")]
+        all: bool,
+    },
     /// Make and list the base images that snapshots are built on
     #[command(subcommand)]
     Image(ImageCommand),
@@ -115,4 +158,12 @@ pub(crate) enum ImageCommand {
     },
     /// List the base images of this host
     Ls,
+}
+
+/// A size in bytes: `1048576`, `500MB`, `20GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    match text.parse::<ByteSize>() {
+        Ok(size) => Ok(size.as_u64()),
+        Err(_) => Err("write a number of bytes, or one such as 500MB or 20GiB".to_owned()),
+    }
 }

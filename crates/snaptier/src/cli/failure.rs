@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::io;
 
 use base_image::ImageError;
-use cache_key::{PackageError, ParseLanguageError};
-use cache_layer::{BuildError, BuildErrorKind};
+use cache_key::{PackageError, ParseCacheKeyError, ParseLanguageError};
+use cache_layer::{BuildError, BuildErrorKind, LayerError, LayerErrorKind};
 use hierarchy::GetError;
 use l3_remote::LocationError;
 use serde::Serialize;
@@ -104,6 +104,25 @@ impl From<ParseLanguageError> for Failure {
 impl From<PackageError> for Failure {
     fn from(error: PackageError) -> Self {
         Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<ParseCacheKeyError> for Failure {
+    fn from(error: ParseCacheKeyError) -> Self {
+        Self::new(Exit::Request, &error).with_hint("`snaptier ls` lists the keys that there are")
+    }
+}
+
+impl From<LayerError> for Failure {
+    fn from(error: LayerError) -> Self {
+        let exit = match error.kind() {
+            LayerErrorKind::Unavailable { temporary: true } => Exit::Temporary,
+            LayerErrorKind::Unavailable { temporary: false }
+            | LayerErrorKind::Denied
+            | LayerErrorKind::OutOfSpace => Exit::Host,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, &error)
     }
 }
 

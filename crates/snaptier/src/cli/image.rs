@@ -1,12 +1,12 @@
 use base_image::{Image, ImageStore, Listed, MakeOptions};
 use cache_key::Language;
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::args::{Global, ImageCommand};
 use super::console::Console;
 use super::failure::Failure;
+use super::table::{table, time};
 use super::wiring::settings;
 
 /// Makes or lists base images.
@@ -40,7 +40,7 @@ pub(crate) async fn image(
                 .filter_map(|listed| listed.image.ok())
                 .collect();
             let json: Vec<_> = images.iter().map(of_image).collect();
-            console.answer(&table(&images), &json)?;
+            console.answer(&rows(&images), &json)?;
         }
     }
     Ok(())
@@ -50,23 +50,17 @@ fn of_image(image: &Image) -> Value {
     json!({ "dir": image.dir(), "image": image.manifest() })
 }
 
-fn table(images: &[Image]) -> String {
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(["LANGUAGE", "DIGEST", "SIZE", "MADE", "FOLDER"]);
+fn rows(images: &[Image]) -> String {
+    let mut table = table(&["LANGUAGE", "DIGEST", "SIZE", "MADE", "FOLDER"], &[2]);
     for image in images {
         let manifest = image.manifest();
         table.add_row([
             manifest.language.to_string(),
             manifest.digest.short(),
             HumanBytes(manifest.disk_bytes).to_string(),
-            manifest.created_at.strftime("%F %R").to_string(),
+            time(manifest.created_at),
             image.dir().display().to_string(),
         ]);
-    }
-    if let Some(size) = table.column_mut(2) {
-        size.set_cell_alignment(CellAlignment::Right);
     }
     table.trim_fmt()
 }

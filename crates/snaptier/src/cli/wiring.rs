@@ -1,7 +1,8 @@
 //! From the command line's words to settings, and to what is asked for.
 
-use cache_key::{Language, PackageSet};
-use snaptier::{Settings, SnapshotCache};
+use cache_key::{CacheKey, Language, PackageSet, ParseCacheKeyError};
+use l2_disk::{Budget, DiskLayer};
+use snaptier::{OpenError, Settings, SnapshotCache};
 
 use super::args::{Global, Request};
 use super::console::Console;
@@ -20,6 +21,10 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
     if let Some(dir) = &global.image_dir {
         settings.image_dir.clone_from(dir);
     }
+    settings.budget = Budget {
+        max_bytes: global.max_size,
+        min_free_bytes: global.min_free.unwrap_or(0),
+    };
     // An empty variable is how many switch one off.
     settings.remote = match global.remote.as_deref().filter(|uri| !uri.is_empty()) {
         Some(uri) => Some(uri.parse()?),
@@ -37,6 +42,19 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
 pub(crate) fn packages(request: &Request) -> Result<PackageSet, Failure> {
     let language: Language = request.language.parse()?;
     Ok(PackageSet::parse(language, &request.packages)?)
+}
+
+/// The local tier alone.
+pub(crate) fn local_disk(global: &Global) -> Result<DiskLayer, Failure> {
+    let settings = settings(global)?;
+    let path = settings.cache_dir;
+    let disk = DiskLayer::open(&path).map_err(|source| OpenError::CacheDir { path, source })?;
+    Ok(disk.with_budget(settings.budget))
+}
+
+pub(crate) fn keys(words: &[String]) -> Result<Vec<CacheKey>, Failure> {
+    let keys: Result<_, ParseCacheKeyError> = words.iter().map(|word| word.parse()).collect();
+    Ok(keys?)
 }
 
 pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, Failure> {
@@ -57,11 +75,13 @@ mod tests {
     use crate::cli::args::Cli;
 
     #[test]
-    fn seed_04_the_cache_directory_the_bucket_and_how_many_uploads_at_once_are_settings() {
+    fn seed_04_the_cache_directory_its_size_the_bucket_and_how_many_uploads_at_once_are_settings() {
         let remote = "s3://bucket/prefix?region=eu-west-1&endpoint=http://127.0.0.1:9000";
         let line = [
             "snaptier",
             "--cache-dir=/cache",
+            "--max-size=20GiB",
+            "--min-free=500MB",
             "--image-dir=/images",
             "--remote",
             remote,
@@ -71,6 +91,11 @@ mod tests {
         ];
         let settings = settings(&Cli::parse_from(line).global).unwrap();
         assert_eq!(settings.cache_dir, Path::new("/cache"));
+        let budget = Budget {
+            max_bytes: Some(20 << 30),
+            min_free_bytes: 500_000_000,
+        };
+        assert_eq!(settings.budget, budget);
         assert_eq!(settings.image_dir, Path::new("/images"));
         assert_eq!(settings.remote, Some(remote.parse().unwrap()));
         assert_eq!(settings.max_concurrent_uploads.get(), 2);
