@@ -8,9 +8,14 @@ use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::Done;
 
-/// Runs every test of the workspace.
-pub(crate) fn test(args: &[String]) -> Done {
-    run(cargo().args(["test", "--workspace"]).args(args))
+/// Runs every test of the workspace, in the long form if so wanted.
+pub(crate) fn test(long: bool, args: &[String]) -> Done {
+    let mut command = cargo();
+    command.args(["test", "--workspace"]).args(args);
+    if long {
+        command.env("SNAPTIER_LONG_TESTS", "1");
+    }
+    run(&mut command)
 }
 
 /// Builds the command `snaptier` and says where it is.

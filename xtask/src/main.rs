@@ -17,6 +17,9 @@ enum Chore {
     Setup,
     /// Set up, then run every test, those with real virtual machines included
     Test {
+        /// Try every case of what is tried in part otherwise: minutes more
+        #[arg(long)]
+        long: bool,
         /// More arguments for `cargo test`
         #[arg(last = true, value_name = "ARG")]
         args: Vec<String>,
@@ -34,7 +37,7 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 fn main() -> ExitCode {
     let done = match Chore::parse() {
         Chore::Setup => setup::setup(),
-        Chore::Test { args } => setup::setup().and_then(|()| cargo::test(&args)),
+        Chore::Test { long, args } => setup::setup().and_then(|()| cargo::test(long, &args)),
         Chore::Demo => setup::setup().and_then(|()| demo::demo()),
         Chore::Arrows => arrows::arrows(),
     };

@@ -26,7 +26,10 @@ const NEEDS: &[Need] = &[
         "/usr/share/keyrings/debian-archive-keyring.gpg",
         "debian-archive-keyring",
     ),
-    // The tests hold our objects against everybody's zstd.
+    // The tests kill processes at a system call of their choice, and make full and read-only disks.
+    need("strace", "strace"),
+    need("mount", "mount"),
+    // They hold our objects against everybody's zstd.
     need("zstd", "zstd"),
 ];
 

@@ -24,7 +24,7 @@ pub(crate) struct Directory {
 }
 
 /// What a full disk is to have left beside the entry that found it full: for sidecars, locks and directories.
-const SLACK: u64 = 1 << 20;
+const SLACK: u64 = 64 << 10;
 
 impl Directory {
     /// The entry of `spec`, if that can be told without changing anything.

@@ -20,7 +20,7 @@ pub enum Qcow2Error {
     /// It is well formed, and uses something that a snapshot or base image must not.
     #[error("{0}")]
     Refused(String),
-    /// The program that checks reference counts cannot be run; the file has nothing to do with it.
+    /// The program that checks reference counts cannot be run to its end; that need not be the file's doing.
     #[error("{}", cannot_run(program, source))]
     Tool {
         /// The program.
@@ -58,6 +58,6 @@ fn cannot_run(program: &Path, error: &io::Error) -> String {
         io::ErrorKind::NotFound => {
             format!("`{name}` is not installed: install the package qemu-utils (Debian, Ubuntu)")
         }
-        _ => format!("start `{name}`"),
+        _ => format!("run `{name}`"),
     }
 }

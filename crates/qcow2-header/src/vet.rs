@@ -18,7 +18,8 @@ use crate::{Qcow2Error, Qcow2Header};
 ///
 /// # Errors
 ///
-/// What is wrong with the file; [`Tool`](Qcow2Error::Tool) when `qemu-img` cannot be run.
+/// What is wrong with the file; [`Tool`](Qcow2Error::Tool) when `qemu-img` cannot be run or does not come to its
+/// end, which says nothing about the file.
 pub fn vet_overlay(file: &File, qemu_img: &Path) -> Result<Qcow2Header, Qcow2Error> {
     let header = Qcow2Header::read(file)?;
     header.require_overlay()?;
@@ -30,9 +31,11 @@ pub fn vet_overlay(file: &File, qemu_img: &Path) -> Result<Qcow2Header, Qcow2Err
 /// The open file by a name that leads nowhere else, with nothing behind it.
 const STANDARD_INPUT: &str =
     r#"json:{"driver":"qcow2","backing":null,"file":{"driver":"file","filename":"/dev/fd/0"}}"#;
-/// The exit codes of `qemu-img check` for a file that can be read as it was meant to be.
+/// The exit codes of `qemu-img check` for a file that can be read as it was meant to be, and for one that cannot.
+/// Any other means that the check did not come to its end.
 const NO_ERRORS: i32 = 0;
 const LEAKED_CLUSTERS: i32 = 3;
+const CORRUPTIONS: i32 = 2;
 
 fn qemu_img_check(file: &File, qemu_img: &Path) -> Result<(), Qcow2Error> {
     let tool = |source: io::Error| Qcow2Error::Tool {
@@ -44,17 +47,19 @@ fn qemu_img_check(file: &File, qemu_img: &Path) -> Result<(), Qcow2Error> {
         .stdin(Stdio::from(file.try_clone()?))
         .output()
         .map_err(tool)?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let first = said.lines().find(|line| !line.trim().is_empty());
+    let first = first.unwrap_or("it said nothing").trim();
     match output.status.code() {
         Some(NO_ERRORS | LEAKED_CLUSTERS) => Ok(()),
-        _ => {
-            let said = [output.stdout, output.stderr].concat();
-            let said = String::from_utf8_lossy(&said);
-            let first = said.lines().find(|line| !line.trim().is_empty());
-            Err(Qcow2Error::malformed(format!(
-                "`qemu-img check` ended with {}: {}",
-                output.status,
-                first.unwrap_or("it said nothing").trim()
-            )))
-        }
+        Some(CORRUPTIONS) => Err(Qcow2Error::malformed(format!(
+            "`qemu-img check` finds it corrupt: {first}"
+        ))),
+        // It was killed, had no memory, or somebody writes to the file: that says nothing about the file.
+        _ => Err(tool(io::Error::other(format!(
+            "{}: {first}",
+            output.status
+        )))),
     }
 }

@@ -1,7 +1,7 @@
 //! What has no business in the directory: a miss or a clear error, and nothing else is lost.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use cache_layer::{CacheLayer, LayerErrorKind, MAX_MANIFEST_BYTES};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -119,6 +119,21 @@ async fn what_cannot_be_checked_for_want_of_qemu_img_is_not_taken_in_and_says_wh
     host.overlay(&host.entry());
     let staging = host.layer.staging().unwrap();
     layer.get(&host.spec(), staging).await.unwrap_err();
+    assert!(host.get().await.is_hit());
+}
+
+#[tokio::test]
+async fn a_check_that_was_killed_condemns_no_entry() {
+    let host = Host::new();
+    host.overlay(&host.entry());
+    let killed = host.dir.path().join("qemu-img");
+    fs::write(&killed, "#!/bin/sh\nkill -KILL $$\n").unwrap();
+    fs::set_permissions(&killed, fs::Permissions::from_mode(0o755)).unwrap();
+    let layer = host.layer.clone().with_qemu_img(&killed);
+    let staging = host.layer.staging().unwrap();
+    let error = layer.get(&host.spec(), staging).await.unwrap_err();
+    let kind = LayerErrorKind::Unavailable { temporary: false };
+    assert_eq!(error.kind(), kind);
     assert!(host.get().await.is_hit());
 }
 

@@ -78,10 +78,10 @@ async fn what_comes_from_another_file_system_is_copied() {
     let host = Host::new();
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = elsewhere.path().join("made.qcow2");
-    let built = host.built();
-    fs::copy(built.path(), &file).unwrap();
+    let made = host.disks.elsewhere(REQUESTS);
+    fs::copy(made.path(), &file).unwrap();
     host.layer
-        .put(&Snapshot::new(&file, built.manifest().clone()))
+        .put(&Snapshot::new(&file, made.manifest().clone()))
         .await
         .unwrap();
     fs::write(&file, "the source may change: it is nobody's business").unwrap();
