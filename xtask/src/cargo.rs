@@ -45,6 +45,6 @@ pub(crate) fn run(command: &mut Command) -> Done {
     Err(format!("`{program} {}` failed with {status}", args.join(" ")).into())
 }
 
-fn cargo() -> Command {
+pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }

@@ -1,6 +1,7 @@
-//! The chores of this repository: `cargo xtask setup | test | demo | arrows`.
+//! The chores of this repository: `cargo xtask setup | test | demo | bench | arrows`.
 
 mod arrows;
+mod bench;
 mod cargo;
 mod demo;
 mod setup;
@@ -26,6 +27,11 @@ enum Chore {
     },
     /// Set up, then show the main job: the same request answered by a build, by L2 and by L3
     Demo,
+    /// Set up, then measure, and print how the figures stand to each other
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// Check which crate imports which
     Arrows,
 }
@@ -39,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Setup => setup::setup(),
         Chore::Test { long, args } => setup::setup().and_then(|()| cargo::test(long, &args)),
         Chore::Demo => setup::setup().and_then(|()| demo::demo()),
+        Chore::Bench { what } => setup::setup().and_then(|()| bench::bench(&what)),
         Chore::Arrows => arrows::arrows(),
     };
     match done {

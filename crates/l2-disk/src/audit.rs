@@ -61,7 +61,7 @@ fn inspect(directory: &Directory, key: &CacheKey, audit: &Audit) -> Result<Audit
     let layout = &directory.layout;
     let (file, data) = match pin(&layout.disk(key)).map_err(Failure::Io)? {
         Pinned::File(file, data) => (file, data),
-        Pinned::Absent => return Ok(Audited::Absent),
+        Pinned::Absent | Pinned::Busy => return Ok(Audited::Absent),
         Pinned::NotAFile => return Err(Fault::NotAFile.into()),
     };
     let sidecar = Sidecar::read(&layout.sidecar(key))?;

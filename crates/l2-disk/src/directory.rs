@@ -1,6 +1,7 @@
 //! What is done in the layer's directory, step by step. All of it may wait for the disk.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use bytesize::ByteSize;
 use cache_key::{CacheKey, SnapshotSpec};
@@ -9,6 +10,7 @@ use cache_layer::{LayerError, LayerErrorKind, Lookup, Snapshot, Staging};
 use crate::budget::{Budget, Incoming};
 use crate::entry::{Examined, Failure, Fault, Found, Unproved, examine};
 use crate::layout::Layout;
+use crate::pin::{Pinned, pin, try_pin};
 use crate::publish::{already_there, incoming, publish, write_sidecar};
 use crate::removal::{remove, remove_orphan};
 use crate::room::{Or, make_room, others};
@@ -27,20 +29,20 @@ pub(crate) struct Directory {
 const SLACK: u64 = 64 << 10;
 
 impl Directory {
-    /// The entry of `spec`, if that can be told without changing anything.
+    /// The entry of `spec`, if that can be told without changing anything, and without waiting for anybody.
     pub(crate) fn look(&self, spec: &SnapshotSpec) -> Result<Option<Lookup>, LayerError> {
-        match self.examine(spec)? {
+        match self.examine(spec, try_pin)? {
             Examined::Absent => Ok(Some(Lookup::Miss)),
             Examined::Proved(found) => Ok(Some(Lookup::Hit(self.handed_out(found)))),
-            Examined::Unproved(_) | Examined::Unusable(_) => Ok(None),
+            Examined::Busy | Examined::Unproved(_) | Examined::Unusable(_) => Ok(None),
         }
     }
 
     /// The entry of `spec`, verified if need be, and removed if it is not in order. The caller holds its lock, if
     /// the directory can be written to.
     pub(crate) fn settle(&self, spec: &SnapshotSpec) -> Result<Lookup, LayerError> {
-        let fault = match self.examine(spec)? {
-            Examined::Absent => return Ok(Lookup::Miss),
+        let fault = match self.examine(spec, pin)? {
+            Examined::Absent | Examined::Busy => return Ok(Lookup::Miss),
             Examined::Proved(found) => return Ok(Lookup::Hit(self.handed_out(found))),
             Examined::Unproved(entry) => match self.verify(entry, spec) {
                 Ok(found) => return Ok(Lookup::Hit(self.handed_out(found))),
@@ -58,8 +60,12 @@ impl Directory {
         Ok(Lookup::Miss)
     }
 
-    fn examine(&self, spec: &SnapshotSpec) -> Result<Examined, LayerError> {
-        examine(&self.layout, spec).map_err(|error| cannot_look(&spec.key(), error))
+    fn examine(
+        &self,
+        spec: &SnapshotSpec,
+        pin: fn(&Path) -> io::Result<Pinned>,
+    ) -> Result<Examined, LayerError> {
+        examine(&self.layout, spec, pin).map_err(|error| cannot_look(&spec.key(), error))
     }
 
     fn verify(&self, entry: Unproved, spec: &SnapshotSpec) -> Result<Found, Failure> {
@@ -185,6 +191,6 @@ impl Directory {
     }
 }
 
-fn cannot_look(key: &CacheKey, error: std::io::Error) -> LayerError {
+fn cannot_look(key: &CacheKey, error: io::Error) -> LayerError {
     LayerError::from_io(format!("look at the entry {key}"), error)
 }

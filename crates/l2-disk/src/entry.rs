@@ -12,7 +12,7 @@ use qcow2_header::{Qcow2Error, Qcow2Header};
 use thiserror::Error;
 
 use crate::layout::Layout;
-use crate::pin::{Pinned, pin};
+use crate::pin::Pinned;
 use crate::sidecar::{FileStat, Sidecar};
 use crate::verify::measure;
 
@@ -21,6 +21,8 @@ use crate::verify::measure;
 pub(crate) enum Examined {
     /// There is none.
     Absent,
+    /// It is being removed, perhaps.
+    Busy,
     /// It is what was asked for, and the very file that was verified.
     Proved(Found),
     /// It may be what was asked for, and is to be verified in full.
@@ -80,12 +82,17 @@ pub(crate) enum Failure {
     Tool(Qcow2Error),
 }
 
-/// Looks at the entry of `spec`: a few system calls, whatever its size. `Err` means that looking itself failed.
-pub(crate) fn examine(layout: &Layout, spec: &SnapshotSpec) -> io::Result<Examined> {
-    let key = spec.key();
-    let (file, data) = match pin(&layout.disk(&key))? {
+/// Looks at the entry of `spec`, which `pin` opens: a few system calls, whatever its size. `Err` means that looking
+/// itself failed.
+pub(crate) fn examine(
+    layout: &Layout,
+    spec: &SnapshotSpec,
+    pin: fn(&Path) -> io::Result<Pinned>,
+) -> io::Result<Examined> {
+    let (file, data) = match pin(&layout.disk(&spec.key()))? {
         Pinned::File(file, data) => (file, data),
         Pinned::Absent => return Ok(Examined::Absent),
+        Pinned::Busy => return Ok(Examined::Busy),
         Pinned::NotAFile => return Ok(Examined::Unusable(Fault::NotAFile)),
     };
     match judge(layout, spec, file, data) {

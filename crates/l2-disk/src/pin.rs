@@ -11,6 +11,8 @@ use rustix::fs::OFlags;
 #[derive(Debug)]
 pub(crate) enum Pinned {
     Absent,
+    /// Somebody removes it, or asks whether he may.
+    Busy,
     /// A directory, a symbolic link, a pipe: nothing of ours.
     NotAFile,
     /// The open file. Nobody removes the entry for as long as it is open.
@@ -31,13 +33,28 @@ pub(crate) enum Claim {
     Granted(#[expect(dead_code, reason = "open is what keeps the lock")] File),
 }
 
-/// Opens the disk at `path` and locks it against removal.
+/// Opens the disk at `path` and locks it against removal, waiting for whoever is about to remove it.
 pub(crate) fn pin(path: &Path) -> io::Result<Pinned> {
+    pin_with(path, |file| file.lock_shared().map(|()| true))
+}
+
+/// The same without waiting.
+pub(crate) fn try_pin(path: &Path) -> io::Result<Pinned> {
+    pin_with(path, |file| match file.try_lock_shared() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    })
+}
+
+fn pin_with(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Pinned> {
     let Some(file) = open(path)? else {
         return absent_or_no_file(path);
     };
     // Before anything is looked at: whoever removes entries leaves alone what is locked.
-    file.lock_shared()?;
+    if !lock(&file)? {
+        return Ok(Pinned::Busy);
+    }
     let data = file.metadata()?;
     if !data.is_file() {
         return Ok(Pinned::NotAFile);

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use cache_layer::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
+use cache_layer::{MANIFEST_FORMAT_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ use crate::pin::open;
 ///
 /// The modification time of the sidecar's file is when the entry was last used. It is set on every hit, which
 /// needs no access times of the file system: caches often lie on one that keeps none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sidecar {
     pub(crate) manifest: Manifest,
     pub(crate) file: FileStat,
@@ -60,19 +60,25 @@ impl Sidecar {
             return Err(ManifestError::TooLong { bytes });
         }
         let mut json = Vec::with_capacity(bytes as usize + 1);
-        (&file).take(MAX_MANIFEST_BYTES).read_to_end(&mut json)?;
+        (&file).take(bytes).read_to_end(&mut json)?;
         Ok(Some((Self::from_json(&json)?, SidecarFile(file))))
     }
 
     fn from_json(json: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Parts<'a> {
-            /// Read by its own rules: one of a newer format is to say so.
             #[serde(borrow)]
             manifest: &'a RawValue,
             file: FileStat,
         }
 
+        // In one pass, which is what a hit takes.
+        if let Ok(sidecar) = serde_json::from_slice::<Self>(json)
+            && sidecar.manifest.format_version() <= MANIFEST_FORMAT_VERSION
+        {
+            return Ok(sidecar);
+        }
+        // The manifest by its own rules: one of a newer format is to say so, whatever else is in it.
         let Parts { manifest, file } = serde_json::from_slice(json)?;
         Ok(Self {
             manifest: Manifest::from_json(manifest.get().as_bytes())?,

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cache_key::{BaseImage, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{CacheLayer, ContentDigest, Disk, Lookup, Manifest, Provenance, Snapshot};
+use cache_layer::{
+    CacheLayer, ContentDigest, Disk, Lookup, Manifest, Provenance, ResolvedPackage, Snapshot,
+};
 use jiff::Timestamp;
 use l2_disk::{Budget, DiskLayer};
-
-/// What a guest sees of every disk here.
-const VIRTUAL_BYTES: u64 = 4 << 20;
 
 pub(crate) struct Host {
     pub(crate) dir: tempfile::TempDir,
@@ -25,6 +24,15 @@ pub(crate) struct Disks {
     pub(crate) overlay: PathBuf,
     digest: ImageDigest,
 }
+
+/// What is installed along with it.
+const RESOLVED: [(&str, &str); 5] = [
+    ("certifi", "2024.7.4"),
+    ("charset-normalizer", "3.3.2"),
+    ("idna", "3.7"),
+    ("requests", "2.32.3"),
+    ("urllib3", "2.2.2"),
+];
 
 pub(crate) const REQUESTS: &str = "requests==2.32.3";
 
@@ -90,6 +98,13 @@ impl Host {
     }
 
     /// The names in a directory of the layer.
+    fn resolved((name, version): (&str, &str)) -> ResolvedPackage {
+        ResolvedPackage {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        }
+    }
+
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
         names(&self.layer.root().join(dir))
     }
@@ -130,13 +145,13 @@ impl Disks {
     pub(crate) fn manifest(&self, package: &str) -> Manifest {
         let disk = Disk {
             file_bytes: self.overlay.metadata().unwrap().len(),
-            virtual_bytes: VIRTUAL_BYTES,
+            virtual_bytes: virtual_bytes(&self.overlay),
             blake3: ContentDigest::of_file(&self.overlay).unwrap(),
         };
         let provenance = Provenance {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "test".to_owned(),
-            resolved: Vec::new(),
+            resolved: RESOLVED.map(resolved).into(),
         };
         Manifest::new(self.spec(package).canonical(), disk, provenance)
     }
@@ -156,6 +171,10 @@ impl Disks {
 }
 
 pub(crate) fn overlay(backing: &Path, at: &Path) {
+    overlay_of_size(backing, at, "4M");
+}
+
+pub(crate) fn overlay_of_size(backing: &Path, at: &Path, size: &str) {
     qemu_img(&[
         "create",
         "-q",
@@ -166,7 +185,14 @@ pub(crate) fn overlay(backing: &Path, at: &Path) {
         "-b",
         backing.to_str().unwrap(),
         at.to_str().unwrap(),
+        size,
     ]);
+}
+
+/// What a guest sees of a disk.
+fn virtual_bytes(disk: &Path) -> u64 {
+    let header = qcow2_header::Qcow2Header::read(fs::File::open(disk).unwrap());
+    header.unwrap().virtual_bytes
 }
 
 fn qemu_img(args: &[&str]) {
@@ -175,6 +201,13 @@ fn qemu_img(args: &[&str]) {
         status.expect("qemu-img is installed").success(),
         "qemu-img {args:?}"
     );
+}
+
+fn resolved((name, version): (&str, &str)) -> ResolvedPackage {
+    ResolvedPackage {
+        name: name.to_owned(),
+        version: version.to_owned(),
+    }
 }
 
 pub(crate) fn names(dir: &Path) -> Vec<String> {

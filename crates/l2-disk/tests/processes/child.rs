@@ -34,8 +34,8 @@ pub(crate) fn arguments(action: &str, root: &Path, dir: &Path) -> [PathBuf; 4] {
     ["child".into(), action.into(), root.into(), dir.into()]
 }
 
-pub(crate) fn run(args: Vec<String>) {
-    let [action, root, dir, more @ ..] = &args[..] else {
+pub(crate) fn run(args: &[String]) {
+    let [action, root, dir, more @ ..] = args else {
         panic!("{args:?} says too little");
     };
     let child = Child {

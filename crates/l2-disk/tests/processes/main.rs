@@ -22,9 +22,14 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let mut args = std::env::args().skip(1);
     if args.next().as_deref() == Some("child") {
-        return child::run(args.collect());
+        return child::run(&Vec::from_iter(args));
     }
-    let trial = |name, test: fn()| Trial::test(name, move || Ok(test()));
+    let trial = |name, test: fn()| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
     let trials = [
         trial(
             "a_put_that_is_killed_anywhere_leaves_the_whole_entry_or_none",
