@@ -16,6 +16,7 @@
 
 mod error;
 mod extensions;
+mod fields;
 mod header;
 mod policy;
 mod rebase;
