@@ -13,6 +13,10 @@ const LARGEST_L1_BYTES: u64 = 32 << 20;
 const LARGEST_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 /// The largest disk: QEMU counts bytes in 63 bits.
 const LARGEST_DISK: u64 = i64::MAX as u64;
+/// What a snapshot takes in the snapshot table at the least.
+const LEAST_SNAPSHOT_BYTES: u64 = 40;
+/// A cluster that is mapped in parts has 32 of them, none smaller than 512 bytes.
+const LEAST_EXTENDED_L2_CLUSTER_BITS: u32 = 14;
 
 /// The header's fields as they stand in the file, those of version 3 with version 2's values filled in.
 pub(crate) struct Fields {
@@ -27,6 +31,7 @@ pub(crate) struct Fields {
     refcount_offset: u64,
     refcount_clusters: u32,
     internal_snapshots: u32,
+    snapshots_offset: u64,
     features: Features,
     refcount_order: u32,
     length: u32,
@@ -83,6 +88,7 @@ impl Fields {
             refcount_offset: u64_at(48)?,
             refcount_clusters: u32_at(56)?,
             internal_snapshots: u32_at(60)?,
+            snapshots_offset: u64_at(64)?,
             features: match is_v3 {
                 true => Features {
                     incompatible: u64_at(72)?,
@@ -161,6 +167,14 @@ impl Fields {
                 format: backing_format(&extensions)?,
             }),
         };
+        let (l1, refcounts) = (self.l1(file_bytes)?, self.refcounts(file_bytes)?);
+        if l1.overlaps(&refcounts) {
+            return Err(Qcow2Error::malformed(format!(
+                "the L1 table at {:#x} overlaps the refcount table at {:#x}",
+                l1.offset, refcounts.offset
+            )));
+        }
+        self.check_snapshot_table(file_bytes)?;
         Ok(Qcow2Header {
             version: self.version,
             cluster_bits: self.cluster_bits,
@@ -168,8 +182,8 @@ impl Fields {
             file_bytes,
             backing,
             encryption: self.encryption()?,
-            l1: self.l1(file_bytes)?,
-            refcounts: self.refcounts(file_bytes)?,
+            l1,
+            refcounts,
             internal_snapshots: self.internal_snapshots,
             features: self.features,
             compression: self.compression()?,
@@ -201,11 +215,14 @@ impl Fields {
     }
 
     fn l1(&self, file_bytes: u64) -> Result<Table, Qcow2Error> {
-        let entry_bytes = if self.features.incompatible & Features::EXTENDED_L2 != 0 {
-            16
-        } else {
-            8
-        };
+        let is_extended = self.features.incompatible & Features::EXTENDED_L2 != 0;
+        if is_extended && self.cluster_bits < LEAST_EXTENDED_L2_CLUSTER_BITS {
+            return Err(Qcow2Error::malformed(format!(
+                "clusters of 2^{} bytes are too small to be mapped in parts, which takes 2^{LEAST_EXTENDED_L2_CLUSTER_BITS}",
+                self.cluster_bits
+            )));
+        }
+        let entry_bytes = if is_extended { 16 } else { 8 };
         let cluster = 1_u64 << self.cluster_bits;
         let mapped_by_one = cluster * (cluster / entry_bytes);
         let entries = u64::from(self.l1_entries);
@@ -251,6 +268,12 @@ impl Fields {
         )
     }
 
+    /// Where the snapshots are is of interest to nobody here; that it is nowhere is a sign of damage.
+    fn check_snapshot_table(&self, file_bytes: u64) -> Result<(), Qcow2Error> {
+        let bytes = u64::from(self.internal_snapshots) * LEAST_SNAPSHOT_BYTES;
+        self.check_place("snapshot table", self.snapshots_offset, bytes, file_bytes)
+    }
+
     fn table(
         &self,
         what: &str,
@@ -258,18 +281,27 @@ impl Fields {
         entries: u64,
         file_bytes: u64,
     ) -> Result<Table, Qcow2Error> {
-        let table = Table { offset, entries };
-        if entries == 0 {
-            return Ok(table);
-        }
-        let bytes = entries * 8;
-        if offset == 0 || !offset.is_multiple_of(1 << self.cluster_bits) {
+        self.check_place(what, offset, entries * 8, file_bytes)?;
+        Ok(Table { offset, entries })
+    }
+
+    /// A table begins at a cluster that is not the header's, and lies in the file. One of no bytes may be
+    /// nowhere, at 0; QEMU does not open a file where it is between clusters.
+    fn check_place(
+        &self,
+        what: &str,
+        offset: u64,
+        bytes: u64,
+        file_bytes: u64,
+    ) -> Result<(), Qcow2Error> {
+        let is_in_the_header = offset == 0 && bytes > 0;
+        if is_in_the_header || !offset.is_multiple_of(1 << self.cluster_bits) {
             return Err(Qcow2Error::malformed(format!(
                 "the {what} at {offset:#x} does not begin at a cluster of its own"
             )));
         }
         match offset.checked_add(bytes) {
-            Some(end) if end <= file_bytes => Ok(table),
+            Some(end) if end <= file_bytes || bytes == 0 => Ok(()),
             _ => Err(Qcow2Error::malformed(format!(
                 "the {what} at {offset:#x} ({bytes} bytes) ends past the end of the file at {file_bytes:#x}"
             ))),

@@ -77,6 +77,18 @@ pub struct Table {
     pub entries: u64,
 }
 
+impl Table {
+    /// The bytes of the file that it takes up.
+    pub(crate) fn bytes(&self) -> Range<u64> {
+        self.offset..self.offset + self.entries * 8
+    }
+
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.bytes(), other.bytes());
+        ours.start < theirs.end && theirs.start < ours.end
+    }
+}
+
 /// The feature bits. Version 2 has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Features {
@@ -106,6 +118,14 @@ impl Features {
         | Self::EXTERNAL_DATA_FILE
         | Self::COMPRESSION_TYPE
         | Self::EXTENDED_L2;
+
+    /// The autoclear feature that says that the persistent bitmaps in the file are up to date.
+    pub const BITMAPS: u64 = 1 << 0;
+    /// The autoclear feature that says that the external data file is a raw image by itself.
+    pub const RAW_EXTERNAL_DATA: u64 = 1 << 1;
+
+    /// Every autoclear feature that this reader knows.
+    pub const KNOWN_AUTOCLEAR: u64 = Self::BITMAPS | Self::RAW_EXTERNAL_DATA;
 }
 
 /// What is read at once; nearly every header, name and all, is shorter.

@@ -9,8 +9,9 @@
 //!   or a base image, has no business to hold;
 //! - [`vet_overlay`] does all of it, and has `qemu-img check` read the file when nothing is left to fear.
 //!
-//! No bytes make any of it panic, and none make it take more memory than a few MiB or read more than
-//! the file's tables once.
+//! No bytes make any of it panic, and none make it read more than the file's tables once. What it keeps in
+//! memory is a number for each L2 table and refcount block, which the format bounds: a few KiB for a disk of
+//! some GiB, about 100 MiB for the worst that a file can say.
 //!
 //! The format is that of QEMU's `docs/interop/qcow2.txt`, versions 2 and 3.
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::extensions::{EXTERNAL_DATA_FILE, FULL_DISK_ENCRYPTION};
+use crate::extensions::{BITMAPS, EXTERNAL_DATA_FILE, FULL_DISK_ENCRYPTION};
 use crate::{BackingFile, Encryption, Features, Qcow2Error, Qcow2Header};
 
 impl Qcow2Header {
@@ -42,7 +42,8 @@ impl Qcow2Header {
     /// # Errors
     ///
     /// [`Refused`](Qcow2Error::Refused): a backing file, an external data file, encryption, an unknown
-    /// incompatible feature, internal snapshots, or a file that is marked corrupt or not closed.
+    /// incompatible or autoclear feature, internal snapshots, persistent bitmaps, or a file that is marked
+    /// corrupt or not closed.
     pub fn require_standalone(&self) -> Result<(), Qcow2Error> {
         self.require_plain()?;
         match &self.backing {
@@ -56,6 +57,8 @@ impl Qcow2Header {
 
     fn require_plain(&self) -> Result<(), Qcow2Error> {
         let unknown = self.features.incompatible & !Features::KNOWN_INCOMPATIBLE;
+        let autoclear = self.features.autoclear;
+        let unknown_autoclear = autoclear & !Features::KNOWN_AUTOCLEAR;
         let has_extension = |kind| {
             self.extensions
                 .iter()
@@ -63,12 +66,19 @@ impl Qcow2Header {
         };
         let fault = if unknown != 0 {
             format!("it uses unknown incompatible features, {unknown:#x}")
-        } else if self.has(Features::EXTERNAL_DATA_FILE) || has_extension(EXTERNAL_DATA_FILE) {
+        } else if unknown_autoclear != 0 {
+            format!("it uses unknown autoclear features, {unknown_autoclear:#x}")
+        } else if self.has(Features::EXTERNAL_DATA_FILE)
+            || has_extension(EXTERNAL_DATA_FILE)
+            || autoclear & Features::RAW_EXTERNAL_DATA != 0
+        {
             "its data is in an external file".to_owned()
         } else if self.encryption != Encryption::None || has_extension(FULL_DISK_ENCRYPTION) {
             "it is encrypted".to_owned()
         } else if self.internal_snapshots != 0 {
             format!("it holds {} internal snapshots", self.internal_snapshots)
+        } else if has_extension(BITMAPS) || autoclear & Features::BITMAPS != 0 {
+            "it holds persistent bitmaps".to_owned()
         } else if self.has(Features::CORRUPT) {
             "it is marked corrupt".to_owned()
         } else if self.has(Features::DIRTY) {

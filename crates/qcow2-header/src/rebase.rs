@@ -1,15 +1,18 @@
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use crate::extensions::{self, BACKING_FORMAT, Extension};
-use crate::{Qcow2Error, Qcow2Header};
+use crate::extensions::{self, BACKING_FORMAT, Extension, MOST_EXTENSIONS};
+use crate::{Features, Qcow2Error, Qcow2Header};
 
 /// The fields that say where the backing file's name is, and how long it is.
 const BACKING_OFFSET_AT: usize = 8;
 const BACKING_BYTES_AT: usize = 16;
+/// Version 3's; version 2 ends before it.
+const AUTOCLEAR_AT: usize = 88;
 const LONGEST_BACKING_NAME: usize = 1023;
 
 /// Names another backing file, which must have the same contents as the one named so far, in the header
-/// of the qcow2 file `file`. Nothing past the first cluster changes, and everything else in it is kept.
+/// of the qcow2 file `file`. Nothing past the first cluster changes, and everything else in it is kept but
+/// the autoclear features that we do not know: whoever writes has to clear them.
 ///
 /// The header area is written in one write: call it on a file that nobody else has open.
 ///
@@ -32,6 +35,12 @@ pub fn set_backing_file(
         },
     );
 
+    if extensions.len() > MOST_EXTENSIONS {
+        return Err(Qcow2Error::refused(format!(
+            "a backing format does not go into a header with {MOST_EXTENSIONS} extensions"
+        )));
+    }
+
     let fields = header.fields_length as usize;
     let mut area = vec![0; fields];
     file.seek(SeekFrom::Start(0))?;
@@ -46,6 +55,10 @@ pub fn set_backing_file(
             "a backing file name of {} bytes does not fit a header with {room} bytes of room, or is longer than {LONGEST_BACKING_NAME}",
             name.len()
         )));
+    }
+    if header.version >= 3 {
+        let kept = header.features.autoclear & Features::KNOWN_AUTOCLEAR;
+        area[AUTOCLEAR_AT..][..8].copy_from_slice(&kept.to_be_bytes());
     }
     area[BACKING_OFFSET_AT..][..8].copy_from_slice(&(name_at as u64).to_be_bytes());
     area[BACKING_BYTES_AT..][..4].copy_from_slice(&(name.len() as u32).to_be_bytes());

@@ -294,7 +294,10 @@ fn what_is_wrong_with_a_hostile_header_is_named() {
         ),
         (
             "internal snapshot",
-            &|b| put(b, 60, &1_u32.to_be_bytes()),
+            &|b| {
+                put(b, 60, &1_u32.to_be_bytes());
+                put(b, 64, &0x30000_u64.to_be_bytes());
+            },
             "it holds 1 internal snapshots",
         ),
         (
