@@ -133,12 +133,12 @@ impl Fields {
                 "a backing file name of {bytes} bytes is not between 1 and {LONGEST_BACKING_NAME}"
             )));
         }
+        let room = cluster.min(file_bytes);
         let end = self.backing_offset.checked_add(bytes.into());
-        let end =
-            end.filter(|&end| end <= cluster && end <= file_bytes && self.backing_offset >= length);
+        let end = end.filter(|&end| end <= room && self.backing_offset >= length);
         end.ok_or_else(|| {
             Qcow2Error::malformed(format!(
-                "the backing file name at {:#x} ({bytes} bytes) is not between the header's end at {length:#x} and the end of the first cluster at {cluster:#x}",
+                "the backing file name at {:#x} ({bytes} bytes) is not between the header's end at {length:#x} and the end of the first cluster, or of the file, at {room:#x}",
                 self.backing_offset
             ))
         })

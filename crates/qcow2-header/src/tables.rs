@@ -221,14 +221,14 @@ impl<'a> TableClusters<'a> {
         } else if is_part_of(self.header.l1.bytes()) {
             "the L1 table"
         } else if self.refcount_blocks.contains(&offset) {
-            "another refcount block"
+            "one of the refcount blocks"
         } else if self.l2_tables.contains(&offset) {
-            "another L2 table"
+            "one of the L2 tables"
         } else {
             return Ok(());
         };
         Err(Qcow2Error::malformed(format!(
-            "{} at {offset:#x} lies in {owner}",
+            "{} at {offset:#x} overlaps {owner}",
             what()
         )))
     }
