@@ -41,7 +41,8 @@ pub trait CacheLayer: Debug + Display + Send + Sync {
     /// # Behavior
     ///
     /// - Atomic: a concurrent `get` sees it whole, or not at all.
-    /// - Idempotent: storing what is already there succeeds.
+    /// - Idempotent: storing what is already there succeeds. A sound entry of the same spec may stay as it is, with
+    ///   other bytes than `snapshot`'s; what comes back is what is there.
     /// - `snapshot`'s own file is left as it is; when it is staged and on the layer's file system it
     ///   may be linked rather than copied, so nobody may write to it afterwards.
     /// - A layer whose entries are not local files returns `snapshot` unchanged.
@@ -52,7 +53,8 @@ pub trait CacheLayer: Debug + Display + Send + Sync {
     /// See [`LayerErrorKind`](crate::LayerErrorKind).
     async fn put(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError>;
 
-    /// Removes what is stored under `key`. Removing what is not there succeeds.
+    /// Removes what is stored under `key`. Removing what is not there succeeds. A layer that hands out its own
+    /// files refuses one that is in use, as [`Unavailable`](crate::LayerErrorKind::Unavailable) for a time.
     ///
     /// # Errors
     ///
