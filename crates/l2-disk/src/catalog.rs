@@ -23,9 +23,6 @@ pub struct Entry {
     pub last_used: SystemTime,
 }
 
-/// A block, as `st_blocks` counts them, whatever the file system's own are.
-const BLOCK: u64 = 512;
-
 /// Every entry, in no order. What is no regular file is none. Reads the directory and each entry's inodes, and
 /// nothing in them.
 pub(crate) fn entries(layout: &Layout) -> io::Result<Vec<Entry>> {
@@ -45,14 +42,18 @@ fn entry(layout: &Layout, key: CacheKey, disk: &DirEntry) -> io::Result<Option<E
         return Ok(None);
     };
     let sidecar = there(fs::symlink_metadata(layout.sidecar(&key)))?;
-    let blocks = |data: &fs::Metadata| data.blocks() * BLOCK;
     let last_used = sidecar.as_ref().unwrap_or(&disk).modified()?;
     Ok(Some(Entry {
         key,
-        disk_bytes: blocks(&disk) + sidecar.as_ref().map_or(0, blocks),
+        disk_bytes: disk_bytes(&disk) + sidecar.as_ref().map_or(0, disk_bytes),
         file_bytes: disk.len(),
         last_used,
     }))
+}
+
+/// What a file takes on the disk, in bytes. `st_blocks` counts 512 of them, whatever the file system's blocks are.
+pub(crate) fn disk_bytes(data: &fs::Metadata) -> u64 {
+    data.blocks() * 512
 }
 
 /// The keys of all sidecars that stand beside no disk.

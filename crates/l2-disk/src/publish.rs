@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use cache_key::CacheKey;
@@ -10,6 +10,7 @@ use cache_layer::{LayerError, LayerErrorKind, Snapshot, Staging};
 use qcow2_header::{Qcow2Error, Qcow2Header};
 
 use crate::budget::Incoming;
+use crate::catalog::disk_bytes;
 use crate::copy::copy;
 use crate::entry::Found;
 use crate::layout::Layout;
@@ -93,7 +94,7 @@ pub(crate) fn already_there(layout: &Layout, snapshot: &Snapshot) -> Option<Foun
 /// What `snapshot` will take of the layer's room.
 pub(crate) fn incoming(layout: &Layout, snapshot: &Snapshot) -> io::Result<Incoming> {
     Ok(Incoming {
-        bytes: snapshot.path().metadata()?.blocks() * 512,
+        bytes: disk_bytes(&snapshot.path().metadata()?),
         is_on_disk: layout.is_staged(snapshot.path()),
     })
 }

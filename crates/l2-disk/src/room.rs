@@ -93,33 +93,27 @@ fn carry_out(
         let plan = plan(&entries, is_pinned, budget, free + freed, incoming, now);
         let is_hopeless = plan.shortfall > 0 && or == Or::Nothing;
         let victims = if is_hopeless { &[][..] } else { &plan.victims };
-        let mut gone = HashSet::new();
+        let mut gone = Vec::new();
         let mut is_met = true;
         for &at in victims {
-            match remove(&entries[at])? {
-                Removal::Gone => {
-                    gone.insert(at);
-                    freed += entries[at].disk_bytes;
-                }
-                Removal::InUse => {
-                    pinned.insert(entries[at].key.clone());
-                    is_met = false;
-                    // What goes in its place is for the next plan to say.
-                    break;
-                }
+            if remove(&entries[at])? == Removal::InUse {
+                pinned.insert(entries[at].key.clone());
+                is_met = false;
+                // What goes in its place is for the next plan to say.
+                break;
             }
+            freed += entries[at].disk_bytes;
+            gone.push(at);
         }
-        evicted.extend(
-            victims
-                .iter()
-                .filter(|at| gone.contains(at))
-                .map(|&at| entries[at].clone()),
+        evicted.extend(gone.iter().map(|&at| entries[at].clone()));
+        let gone = HashSet::<usize>::from_iter(gone);
+        let mut kept = Vec::with_capacity(entries.len() - gone.len());
+        kept.extend(
+            (entries.into_iter().enumerate())
+                .filter(|(at, _)| !gone.contains(at))
+                .map(|(_, entry)| entry),
         );
-        let mut at = 0;
-        entries.retain(|_| {
-            at += 1;
-            !gone.contains(&(at - 1))
-        });
+        entries = kept;
         if is_met {
             return Ok(Eviction {
                 evicted,
