@@ -107,13 +107,11 @@ fn carry_out(
         }
         evicted.extend(gone.iter().map(|&at| entries[at].clone()));
         let gone = HashSet::<usize>::from_iter(gone);
-        let mut kept = Vec::with_capacity(entries.len() - gone.len());
-        kept.extend(
-            (entries.into_iter().enumerate())
-                .filter(|(at, _)| !gone.contains(at))
-                .map(|(_, entry)| entry),
-        );
-        entries = kept;
+        let kept = entries.into_iter().enumerate();
+        entries = kept
+            .filter(|(at, _)| !gone.contains(at))
+            .map(|(_, entry)| entry)
+            .collect();
         if is_met {
             return Ok(Eviction {
                 evicted,

@@ -98,13 +98,6 @@ impl Host {
     }
 
     /// The names in a directory of the layer.
-    fn resolved((name, version): (&str, &str)) -> ResolvedPackage {
-        ResolvedPackage {
-            name: name.to_owned(),
-            version: version.to_owned(),
-        }
-    }
-
     pub(crate) fn names(&self, dir: &str) -> Vec<String> {
         names(&self.layer.root().join(dir))
     }
