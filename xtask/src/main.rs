@@ -1,9 +1,10 @@
-//! The chores of this repository: `cargo xtask setup | test | demo | bench | arrows`.
+//! The chores of this repository: `cargo xtask setup | test | demo | bench | fuzz | arrows`.
 
 mod arrows;
 mod bench;
 mod cargo;
 mod demo;
+mod fuzz;
 mod setup;
 
 use std::process::ExitCode;
@@ -32,6 +33,13 @@ enum Chore {
         #[command(subcommand)]
         what: bench::Bench,
     },
+    /// Fuzz what reads bytes that nobody vouches for
+    Fuzz {
+        target: fuzz::Target,
+        /// For how long
+        #[arg(long, default_value_t = 60, value_name = "N")]
+        seconds: u32,
+    },
     /// Check which crate imports which
     Arrows,
 }
@@ -46,6 +54,7 @@ fn main() -> ExitCode {
         Chore::Test { long, args } => setup::setup().and_then(|()| cargo::test(long, &args)),
         Chore::Demo => setup::setup().and_then(|()| demo::demo()),
         Chore::Bench { what } => setup::setup().and_then(|()| bench::bench(&what)),
+        Chore::Fuzz { target, seconds } => fuzz::fuzz(target, seconds),
         Chore::Arrows => arrows::arrows(),
     };
     match done {

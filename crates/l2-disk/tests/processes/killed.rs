@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -69,7 +68,8 @@ pub(crate) fn put_at_random() {
     let scene = Scene::new();
     let mut whole = 0;
     let kills = if is_long() { 250 } else { 25 };
-    // A fixed sequence that looks like chance, over the time that a put takes.
+    let took = scene.time_of_a_put();
+    // A fixed sequence that looks like chance, over somewhat more than the time that a put takes.
     let mut chance = 0x9e37_79b9_7f4a_7c15_u64;
     for _ in 0..kills {
         chance = chance
@@ -77,11 +77,8 @@ pub(crate) fn put_at_random() {
             .wrapping_add(1);
         scene.set(Before::Empty);
         let (root, dir) = (scene.root(), scene.host.dir.path().to_owned());
-        let mut child = child::command("put", &root, &dir)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        sleep(Duration::from_micros((chance >> 32) % 12_000));
+        let mut child = child::command("put", &root, &dir).spawn().unwrap();
+        sleep(took.mul_f64(1.5 * (chance >> 32) as f64 / f64::from(u32::MAX)));
         child.kill().unwrap();
         child.wait().unwrap();
         whole += usize::from(scene.look("a random moment", After::WholeOrNone));
@@ -164,6 +161,15 @@ impl Scene {
             fs::write(dead.join("owner"), "").unwrap();
             fs::write(dead.join(format!("0-{key}.qcow2")), "half").unwrap();
         }
+    }
+
+    /// How long a put takes here that nobody kills.
+    fn time_of_a_put(&self) -> Duration {
+        self.set(Before::Empty);
+        let mut put = child::command("put", &self.root(), &self.dir());
+        let began = Instant::now();
+        assert!(put.status().unwrap().success());
+        began.elapsed()
     }
 
     /// Opens the directory, which leaves no garbage of dead processes.
