@@ -4,4 +4,5 @@
 //! one of them and does what networks and stores do on bad days, by a script. Everything blocks and needs no
 //! async runtime; from an async test call it before the runtime or in `spawn_blocking`.
 
+pub mod faults;
 pub mod servers;
