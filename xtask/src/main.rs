@@ -1,10 +1,11 @@
-//! The chores of this repository: `cargo xtask setup | test | demo | bench | fuzz | arrows`.
+//! The chores of this repository: `cargo xtask setup | test | demo | bench | fuzz | servers | arrows`.
 
 mod arrows;
 mod bench;
 mod cargo;
 mod demo;
 mod fuzz;
+mod servers;
 mod setup;
 
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ enum Chore {
         #[arg(long, default_value_t = 60, value_name = "N")]
         seconds: u32,
     },
+    /// Start or stop real object stores to develop against
+    #[command(subcommand)]
+    Servers(servers::Servers),
     /// Check which crate imports which
     Arrows,
 }
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Chore::Demo => setup::setup().and_then(|()| demo::demo()),
         Chore::Bench { what } => setup::setup().and_then(|()| bench::bench(&what)),
         Chore::Fuzz { target, seconds } => fuzz::fuzz(target, seconds),
+        Chore::Servers(chore) => servers::servers(chore),
         Chore::Arrows => arrows::arrows(),
     };
     match done {

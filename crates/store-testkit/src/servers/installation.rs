@@ -24,8 +24,10 @@ impl Shelf {
     /// `servers/` in the workspace's target directory.
     #[must_use]
     pub fn of_workspace() -> Self {
+        // This crate's folder is two below the workspace's.
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
         let target = env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
+            || workspace.unwrap_or(Path::new("/")).join("target"),
             PathBuf::from,
         );
         Self::new(&target.join("servers"))
