@@ -67,6 +67,17 @@ pub(crate) fn setup() -> Done {
     Err(format!("installed, and still missing: {}", missing.join(" ")).into())
 }
 
+/// The package of what real object stores for the tests are installed with. No file of it has one name in all
+/// releases, and a Python of another origin does as well.
+const PYTHON_VENV: &str = "python3-venv";
+
+fn has_python_venv() -> bool {
+    let import = Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .output();
+    import.is_ok_and(|done| done.status.success())
+}
+
 /// The packages that bring what is not there.
 fn missing() -> BTreeSet<&'static str> {
     let rootless = if is_root() { &[] } else { ROOTLESS_NEEDS };
@@ -75,6 +86,7 @@ fn missing() -> BTreeSet<&'static str> {
         .chain(rootless)
         .filter(|need| !is_there(need.file))
         .map(|need| need.package)
+        .chain(Some(PYTHON_VENV).filter(|_| !has_python_venv()))
         .collect()
 }
 
