@@ -6,14 +6,33 @@
 //! What comes from a bucket is believed in nothing: the manifest must be that of the request, the size that
 //! it declares bounds what is unpacked, the bytes must have the digest that it declares, and the qcow2
 //! header must be that of a plain overlay before it is made to name this host's base image.
+//!
+//! An upload takes some 80 MiB of memory and a download some 110 MiB at most, whatever the size of the
+//! snapshot.
 
+mod body;
+mod bucket;
+mod catalogue;
+mod create;
 mod fault;
+mod keys;
 mod layer;
+mod lifecycle;
 mod location;
 pub mod object;
+mod parts;
+mod patience;
 mod receive;
 mod send;
+mod store;
+mod unmanifested;
 mod unpacked;
 
+pub use catalogue::{RemoteEntry, RemoteStat};
+pub use keys::S3Keys;
 pub use layer::RemoteLayer;
+pub use lifecycle::lifecycle;
 pub use location::{LocationError, RemoteLocation};
+pub use patience::Patience;
+pub use store::StoreKind;
+pub use unmanifested::LARGEST_UNMANIFESTED;

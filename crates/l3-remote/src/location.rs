@@ -1,47 +1,40 @@
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
-use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::services::{Fs, Gcs, Memory, S3};
-use opendal::{Builder, Operator};
 use thiserror::Error;
 use url::Url;
+
+use crate::store::{Store, Style};
+use crate::{S3Keys, StoreKind};
 
 /// Where a remote tier keeps its objects, as a URI:
 ///
 /// | URI | what |
 /// | --- | --- |
-/// | `s3://BUCKET/PREFIX?region=REGION&endpoint=URL` | S3 and whatever speaks it |
-/// | `gcs://BUCKET/PREFIX?endpoint=URL` | Google Cloud Storage |
+/// | `s3://BUCKET/PREFIX` | S3 and whatever speaks it |
+/// | `gcs://BUCKET/PREFIX` | Google Cloud Storage |
 /// | `file:///DIR` | a directory, local or shared |
 /// | `memory://` | this process's memory |
 ///
-/// Prefix and parameters may be left out. Credentials come from the environment, the usual files and the
-/// machine's role, never from the URI.
+/// The prefix may be left out, and so may the parameters, which follow a `?` and are joined by `&`:
+///
+/// | parameter | of | what | if left out |
+/// | --- | --- | --- | --- |
+/// | `region` | S3 | the bucket's region | `AWS_REGION`, `AWS_DEFAULT_REGION`; with an endpoint, `us-east-1` |
+/// | `endpoint` | S3 | the server's URL | `AWS_ENDPOINT_URL`, else Amazon's |
+/// | `endpoint` | GCS | an emulator's URL, which is asked without credentials | Google's |
+/// | `style` | S3 | `path`: the bucket's name is in the path; `virtual-host`: in the host's name | `path` |
+/// | `accept_unmanifested` | all | `true`: a zstd file without our manifest is taken for what its name says | `false` |
+///
+/// Credentials come from the environment, the usual files and the machine's role, never from the URI. The
+/// environment also says which proxy leads to the store (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`)
+/// and which certificates prove that it is the right one (`SSL_CERT_FILE`, `SSL_CERT_DIR`, in place of the
+/// system's).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteLocation {
     uri: String,
     store: Store,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Store {
-    S3 {
-        bucket: String,
-        prefix: String,
-        region: Option<String>,
-        endpoint: Option<String>,
-    },
-    Gcs {
-        bucket: String,
-        prefix: String,
-        endpoint: Option<String>,
-    },
-    File {
-        dir: String,
-    },
-    Memory,
+    accept_unmanifested: bool,
 }
 
 /// A URI that names no remote store.
@@ -73,11 +66,26 @@ impl FromStr for RemoteLocation {
         };
         let prefix = url.path().trim_matches('/').to_owned();
         let (mut region, mut endpoint) = (None, None);
+        let (mut style, mut accept_unmanifested) = (Style::default(), false);
         for (name, value) in url.query_pairs() {
-            match (url.scheme(), name.as_ref()) {
-                ("s3", "region") => region = Some(value.into_owned()),
-                ("s3" | "gcs", "endpoint") => endpoint = Some(value.into_owned()),
-                (_, name) => return Err(error(format!("`{name}` is no parameter of it"))),
+            match (url.scheme(), name.as_ref(), value.as_ref()) {
+                ("s3", "region", _) => region = Some(value.into_owned()),
+                ("s3" | "gcs", "endpoint", _) => endpoint = Some(value.into_owned()),
+                ("s3", "style", "path") => style = Style::Path,
+                ("s3", "style", "virtual-host") => style = Style::VirtualHost,
+                ("s3", "style", other) => {
+                    return Err(error(format!(
+                        "its style is `path` or `virtual-host`, not `{other}`"
+                    )));
+                }
+                (_, "accept_unmanifested", "true") => accept_unmanifested = true,
+                (_, "accept_unmanifested", "false") => accept_unmanifested = false,
+                (_, "accept_unmanifested", other) => {
+                    return Err(error(format!(
+                        "accept_unmanifested is `true` or `false`, not `{other}`"
+                    )));
+                }
+                (_, name, _) => return Err(error(format!("`{name}` is no parameter of it"))),
             }
         }
         let store = match url.scheme() {
@@ -86,6 +94,8 @@ impl FromStr for RemoteLocation {
                 prefix,
                 region,
                 endpoint,
+                style,
+                keys: None,
             },
             "gcs" => Store::Gcs {
                 bucket: bucket()?,
@@ -108,80 +118,47 @@ impl FromStr for RemoteLocation {
         Ok(Self {
             uri: uri.to_owned(),
             store,
+            accept_unmanifested,
         })
     }
 }
 
-/// A call that moves no data, and a step of one that does, may take this long.
-const CALL_TIME_OUT: Duration = Duration::from_secs(60);
-const STEP_TIME_OUT: Duration = Duration::from_secs(20);
-
 impl RemoteLocation {
-    /// The store, with time-outs below and retries above: each try has its own time.
-    pub(crate) fn operator(&self) -> opendal::Result<Operator> {
-        opendal::install_default();
-        let operator = match &self.store {
-            Store::S3 {
-                bucket,
-                prefix,
-                region,
-                endpoint,
-            } => Self::finish(s3(bucket, prefix, region.as_deref(), endpoint.as_deref())),
-            Store::Gcs {
-                bucket,
-                prefix,
-                endpoint,
-            } => Self::finish(gcs(bucket, prefix, endpoint.as_deref())),
-            // Written aside and renamed, on the same file system.
-            Store::File { dir } => Self::finish(
-                Fs::default()
-                    .root(dir)
-                    .atomic_write_dir(&format!("{dir}/.staging")),
-            ),
-            Store::Memory => Self::finish(Memory::default()),
-        }?;
-        Ok(operator
-            .layer(
-                TimeoutLayer::new()
-                    .with_timeout(CALL_TIME_OUT)
-                    .with_io_timeout(STEP_TIME_OUT),
-            )
-            .layer(RetryLayer::new().with_jitter()))
+    /// What kind of store it is.
+    #[must_use]
+    pub fn kind(&self) -> StoreKind {
+        self.store.kind()
     }
 
-    fn finish(builder: impl Builder) -> opendal::Result<Operator> {
-        Operator::new(builder)
+    /// The bucket's name; `None` for what has no buckets.
+    #[must_use]
+    pub fn bucket(&self) -> Option<&str> {
+        self.store.bucket()
     }
-}
 
-fn s3(bucket: &str, prefix: &str, region: Option<&str>, endpoint: Option<&str>) -> S3 {
-    let mut s3 = S3::default().bucket(bucket).root(prefix);
-    if let Some(endpoint) = endpoint {
-        s3 = s3.endpoint(endpoint);
+    /// What stands before `snapshots/` in the names of objects, without slashes at its ends; may be empty.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        self.store.prefix()
     }
-    let from_environment = || {
-        ["AWS_REGION", "AWS_DEFAULT_REGION"]
-            .iter()
-            .find_map(|name| std::env::var(name).ok())
-    };
-    match region.map(str::to_owned).or_else(from_environment) {
-        Some(region) => s3.region(&region),
-        // A server of one's own has one region, and signs with any name for it.
-        None if endpoint.is_some() => s3.region("us-east-1"),
-        None => s3,
-    }
-}
 
-fn gcs(bucket: &str, prefix: &str, endpoint: Option<&str>) -> Gcs {
-    let gcs = Gcs::default().bucket(bucket).root(prefix);
-    match endpoint {
-        // An emulator asks for no credentials, and there are none to be found for it.
-        Some(endpoint) => gcs
-            .endpoint(endpoint)
-            .skip_signature()
-            .disable_vm_metadata()
-            .disable_config_load(),
-        None => gcs,
+    /// Whether objects without a manifest are taken too: `accept_unmanifested=true`.
+    #[must_use]
+    pub fn accepts_unmanifested(&self) -> bool {
+        self.accept_unmanifested
+    }
+
+    /// The same store, asked with these credentials and no others. Means nothing to a store that is not S3.
+    #[must_use]
+    pub fn with_s3_keys(mut self, handed_in: S3Keys) -> Self {
+        if let Store::S3 { keys, .. } = &mut self.store {
+            *keys = Some(handed_in);
+        }
+        self
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 }
 
@@ -199,12 +176,16 @@ mod tests {
     fn each_kind_of_store_is_read_from_its_uri() {
         let store = |uri: &str| uri.parse::<RemoteLocation>().unwrap().store;
         assert_eq!(
-            store("s3://b/team/a?region=eu-1&endpoint=http%3A%2F%2F127.0.0.1:9000"),
+            store(
+                "s3://b/team/a?region=eu-1&endpoint=http%3A%2F%2F127.0.0.1:9000&style=virtual-host"
+            ),
             Store::S3 {
                 bucket: "b".into(),
                 prefix: "team/a".into(),
                 region: Some("eu-1".into()),
-                endpoint: Some("http://127.0.0.1:9000".into())
+                endpoint: Some("http://127.0.0.1:9000".into()),
+                style: Style::VirtualHost,
+                keys: None,
             }
         );
         assert_eq!(
@@ -213,7 +194,9 @@ mod tests {
                 bucket: "b".into(),
                 prefix: String::new(),
                 region: None,
-                endpoint: None
+                endpoint: None,
+                style: Style::Path,
+                keys: None,
             }
         );
         assert_eq!(
@@ -233,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn objects_without_a_manifest_are_taken_only_where_the_uri_says_so() {
+        let accepts = |uri: &str| {
+            let location: RemoteLocation = uri.parse().unwrap();
+            location.accepts_unmanifested()
+        };
+        assert!(accepts("file:///srv?accept_unmanifested=true"));
+        assert!(!accepts("file:///srv?accept_unmanifested=false"));
+        assert!(!accepts("s3://b"));
+    }
+
+    #[test]
     fn what_is_no_store_is_named_with_the_right_form() {
         for (uri, why) in [
             ("/srv/cache", "relative URL without a base"),
@@ -244,6 +238,14 @@ mod tests {
                 "it names no absolute directory of this host",
             ),
             ("file:///dir?endpoint=x", "`endpoint` is no parameter of it"),
+            (
+                "s3://b?style=vhost",
+                "its style is `path` or `virtual-host`, not `vhost`",
+            ),
+            (
+                "memory://?accept_unmanifested=yes",
+                "accept_unmanifested is `true` or `false`, not `yes`",
+            ),
         ] {
             let error = uri.parse::<RemoteLocation>().unwrap_err().to_string();
             assert!(
@@ -253,6 +255,14 @@ mod tests {
                 "{error}"
             );
         }
+        let keys = S3Keys {
+            access: "AKIA".to_owned(),
+            secret: "secret".to_owned(),
+            session_token: None,
+        };
+        let location = "s3://b".parse::<RemoteLocation>().unwrap();
+        let told = format!("{:?}", location.with_s3_keys(keys));
+        assert!(!told.contains("secret") && !told.contains("AKIA"), "{told}");
         let secret = "s3://AKIA:secret@b"
             .parse::<RemoteLocation>()
             .unwrap_err()

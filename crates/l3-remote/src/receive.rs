@@ -1,94 +1,228 @@
 //! A snapshot from the store: fetched in ranges, unpacked on worker threads, written by one, held against
 //! its manifest.
 
-use cache_key::SnapshotSpec;
+use cache_key::{BaseImage, CacheKey, SnapshotSpec};
 use cache_layer::{
-    InPhase, LayerError, LayerErrorKind, Manifest, ManifestError, Phase, ProgressEvent,
-    ProgressSink, Snapshot, Staging, blocking,
+    InPhase, LayerError, Manifest, ManifestError, Phase, ProgressEvent, ProgressSink, Snapshot,
+    Staging, blocking,
 };
-use futures::{Stream, StreamExt, TryStream, TryStreamExt, stream};
-use opendal::{ErrorKind, Operator};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use opendal::{Buffer, ErrorKind, Operator};
+use tokio::sync::mpsc;
 
-use crate::fault::layer_error;
-use crate::object::{Frame, ObjectError, Splitter, unpack};
+use crate::body::{Body, Version};
+use crate::fault::{corrupt, layer_error};
+use crate::object::{Beginning, Frame, ObjectError, Splitter, unpack};
+use crate::unmanifested;
 use crate::unpacked::{Unpacked, UnpackedError};
 
-/// A ranged read, and how many are under way at once.
-const RANGE_BYTES: usize = 8 << 20;
-const RANGES_AT_ONCE: usize = 4;
-
-/// Fetches the object `path` into `staging`, if it is there and is the snapshot of `spec`.
-pub(crate) async fn receive(
-    operator: &Operator,
-    path: &str,
-    spec: &SnapshotSpec,
-    staging: &Staging,
-    workers: usize,
-    progress: &dyn ProgressSink,
-) -> Result<Option<Snapshot>, LayerError> {
-    let failed = |error| layer_error(format!("download {path}"), error);
-    let bytes = match operator.stat(path).await {
-        Ok(object) => object.content_length(),
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let reader = operator
-        .reader_with(path)
-        .chunk(RANGE_BYTES)
-        .concurrent(RANGES_AT_ONCE)
-        .await;
-    let body = reader
-        .map_err(failed)?
-        .into_bytes_stream(0..bytes)
-        .await
-        .map_err(failed)?;
-    let body = body.map_err(|error| LayerError::from_io(format!("download {path}"), error));
-    let mut frames = std::pin::pin!(frames(body, path));
-    let Some(manifest) = wanted_manifest(frames.try_next().await?, path, spec)? else {
-        return Ok(None);
-    };
-
-    let key = spec.key();
-    let _phase = InPhase::begin(progress, &key, Phase::Download);
-    let file = staging.file(&key);
-    let unsound = |error: UnpackedError| error.of_object(path);
-    let mut disk = Unpacked::create(file.path(), *manifest.disk()).map_err(unsound)?;
-    let total = Some(manifest.disk().file_bytes);
-    let mut parts = std::pin::pin!(frames.map(|frame| contents(frame, path)).buffered(workers));
-    while let Some(part) = parts.try_next().await? {
-        let written = blocking(move || disk.write(&part).map(|()| disk)).await;
-        disk = written.map_err(unsound)?;
-        let event = ProgressEvent::Bytes {
-            phase: Phase::Download,
-            done: disk.written(),
-            total,
-        };
-        progress.report((&key).into(), event);
-    }
-    let base = spec.base_image().clone();
-    let finished = blocking(move || disk.finish(&base)).await;
-    let manifest = manifest.with_disk(finished.map_err(unsound)?);
-    Ok(Some(
-        Snapshot::new(file.path().to_owned(), manifest).held_by(file),
-    ))
+/// A download, all but what is downloaded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiver<'a> {
+    pub(crate) store: &'a Operator,
+    pub(crate) staging: &'a Staging,
+    pub(crate) workers: usize,
+    pub(crate) progress: &'a dyn ProgressSink,
+    /// Take what has no manifest for what its name says; with it goes where it comes from.
+    pub(crate) accept_unmanifested: Option<&'a str>,
 }
 
-/// The frames of an object.
-fn frames<B>(body: B, path: &str) -> impl Stream<Item = Result<Frame, LayerError>>
-where
-    B: TryStream<Error = LayerError> + Unpin,
-    B::Ok: AsRef<[u8]>,
-{
+/// What is looked for under a name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wanted<'a> {
+    /// The snapshot of this request, to be over this host's base image.
+    Spec(&'a SnapshotSpec),
+    /// Whatever snapshot has this name, as it is.
+    Key(&'a CacheKey),
+}
+
+/// What was found under a name.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// What was looked for.
+    Snapshot(Snapshot),
+    /// Nothing.
+    Absent,
+    /// Something else, which may be replaced.
+    Other,
+    /// Something of a newer release, which stays.
+    Newer,
+}
+
+/// How often an object that is replaced while it is read is begun anew.
+const BEGINNINGS: usize = 3;
+
+impl Receiver<'_> {
+    /// Fetches the object `path` into staging, if it is there and is what is wanted.
+    pub(crate) async fn receive(
+        &self,
+        path: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Received, LayerError> {
+        let mut beginnings = 1;
+        loop {
+            let failed = |error| layer_error(format!("download {path}"), error);
+            let Some(body) = Body::open(self.store, path).await.map_err(failed)? else {
+                return Ok(Received::Absent);
+            };
+            let version = body.version().clone();
+            match self.take_in(body, path, wanted).await {
+                Err(_) if beginnings < BEGINNINGS && self.is_replaced(path, &version).await => {
+                    tracing::debug!(path, "an object was replaced while it was read");
+                    beginnings += 1;
+                }
+                received => return received,
+            }
+        }
+    }
+
+    /// Whether there is another object now, so that what went wrong with this one says nothing.
+    async fn is_replaced(&self, path: &str, version: &Version) -> bool {
+        match self.store.stat(path).await {
+            Ok(now) => !Version::of(&now).is(version),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        mut body: Body,
+        path: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Received, LayerError> {
+        let beginning = beginning(&mut body, path).await?;
+        match (Beginning::of(&beginning), wanted) {
+            (Beginning::Manifest, _) => self.unpack(body, beginning, path, wanted).await,
+            (Beginning::OtherZstd, Wanted::Spec(spec)) => match self.accept_unmanifested {
+                Some(source) => {
+                    unmanifested::take_in(self, body, beginning, path, spec, source).await
+                }
+                None => {
+                    tracing::warn!(
+                        path,
+                        "an object without a manifest is passed over; `accept_unmanifested=true` in the remote's URI has it taken for what its name says"
+                    );
+                    Ok(Received::Other)
+                }
+            },
+            (Beginning::OtherZstd, Wanted::Key(_)) => Ok(Received::Other),
+            (Beginning::NotZstd, _) => Err(corrupt(path).with_source(ObjectError::NotZstd)),
+        }
+    }
+
+    async fn unpack(
+        &self,
+        body: Body,
+        beginning: Vec<u8>,
+        path: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Received, LayerError> {
+        let mut frames = Box::pin(frames(body, &beginning, path));
+        let manifest = match frames.try_next().await? {
+            Some(Frame::Manifest(json)) => match manifest(&json, path, wanted)? {
+                Ok(manifest) => manifest,
+                Err(other) => return Ok(other),
+            },
+            _ => return Err(corrupt(path).with_source(ObjectError::CutOff)),
+        };
+        let key = wanted.key();
+        let _phase = InPhase::begin(self.progress, &key, Phase::Download);
+        let declared = *manifest.disk();
+        let total = Some(declared.file_bytes);
+        let file = self.staging.file(&key);
+        let disk = Unpacked::create(file.path(), declared.file_bytes);
+        let disk = disk.map_err(|error| error.of_object(path))?;
+
+        let (parts, written) = mpsc::channel(1);
+        let unpack = async {
+            // Dropped at the end, which tells the writer that there is no more.
+            let parts = parts;
+            let mut done = 0;
+            let contents = frames.map(|frame| contents(frame, path));
+            let mut contents = std::pin::pin!(contents.buffered(self.workers));
+            while let Some(part) = contents.try_next().await? {
+                done += part.len() as u64;
+                if parts.send(part).await.is_err() {
+                    break;
+                }
+                self.moved(&key, done, total);
+            }
+            Ok(())
+        };
+        let (unpacked, disk) = tokio::join!(unpack, blocking(|| write(disk, written)));
+        let disk = disk.map_err(|error| error.of_object(path))?;
+        unpacked?;
+        let base = wanted.base_image().cloned();
+        let finished = blocking(move || disk.finish(Some(declared), base.as_ref())).await;
+        let disk = finished.map_err(|error| error.of_object(path))?;
+        let snapshot = Snapshot::new(file.path().to_owned(), manifest.with_disk(disk));
+        Ok(Received::Snapshot(snapshot.held_by(file)))
+    }
+
+    pub(crate) fn moved(&self, key: &CacheKey, done: u64, total: Option<u64>) {
+        let event = ProgressEvent::Bytes {
+            phase: Phase::Download,
+            done,
+            total,
+        };
+        self.progress.report(key.into(), event);
+    }
+}
+
+impl Wanted<'_> {
+    fn key(&self) -> CacheKey {
+        match self {
+            Self::Spec(spec) => spec.key(),
+            Self::Key(key) => CacheKey::clone(key),
+        }
+    }
+
+    fn base_image(&self) -> Option<&BaseImage> {
+        match self {
+            Self::Spec(spec) => Some(spec.base_image()),
+            Self::Key(_) => None,
+        }
+    }
+}
+
+/// The first bytes, enough of them to tell what it is.
+pub(crate) async fn beginning(body: &mut Body, path: &str) -> Result<Vec<u8>, LayerError> {
+    let mut bytes = Vec::new();
+    while bytes.len() < Beginning::BYTES {
+        match next(body, path).await? {
+            Some(more) => bytes.extend(more.to_bytes()),
+            None => break,
+        }
+    }
+    Ok(bytes)
+}
+
+pub(crate) async fn next(body: &mut Body, path: &str) -> Result<Option<Buffer>, LayerError> {
+    let next = body.next().await;
+    next.map_err(|error| layer_error(format!("download {path}"), error))
+}
+
+/// The frames of an object. Once the first is there, what follows is fetched ahead.
+fn frames(
+    body: Body,
+    beginning: &[u8],
+    path: &str,
+) -> impl Stream<Item = Result<Frame, LayerError>> {
+    let mut splitter = Splitter::default();
+    splitter.push(beginning);
     stream::try_unfold(
-        (body, Splitter::default()),
-        move |(mut body, mut splitter)| async move {
+        (body, splitter, false),
+        move |(mut body, mut splitter, began)| async move {
             let unsound = |error: ObjectError| corrupt(path).with_source(error);
+            if began {
+                body.fetch_ahead();
+            }
             loop {
                 if let Some(frame) = splitter.next().map_err(unsound)? {
-                    return Ok(Some((frame, (body, splitter))));
+                    return Ok(Some((frame, (body, splitter, true))));
                 }
-                match body.try_next().await? {
-                    Some(bytes) => splitter.push(bytes.as_ref()),
+                match next(&mut body, path).await? {
+                    Some(bytes) => Iterator::for_each(bytes, |bytes| splitter.push(&bytes)),
                     None => return splitter.finish().map(|()| None).map_err(unsound),
                 }
             }
@@ -96,30 +230,35 @@ where
     )
 }
 
-/// The manifest that the object begins with, if it is that of `spec`.
-fn wanted_manifest(
-    first: Option<Frame>,
+/// The manifest that the object begins with, if it is that of what is wanted.
+pub(crate) fn manifest(
+    json: &[u8],
     path: &str,
-    spec: &SnapshotSpec,
-) -> Result<Option<Manifest>, LayerError> {
-    let Some(Frame::Manifest(json)) = first else {
-        tracing::warn!(path, "an object without a manifest is passed over");
-        return Ok(None);
-    };
-    match Manifest::from_json(&json) {
-        Ok(manifest) if *manifest.spec() == spec.canonical() => Ok(Some(manifest)),
+    wanted: Wanted<'_>,
+) -> Result<Result<Manifest, Received>, LayerError> {
+    match Manifest::from_json(json) {
+        Ok(manifest) if wanted.is(&manifest) => Ok(Ok(manifest)),
         Ok(_) => {
             tracing::warn!(
                 path,
                 "an object with the manifest of another request is passed over"
             );
-            Ok(None)
+            Ok(Err(Received::Other))
         }
         Err(error @ ManifestError::Newer { .. }) => {
             tracing::warn!(path, %error, "an object is passed over");
-            Ok(None)
+            Ok(Err(Received::Newer))
         }
         Err(error) => Err(corrupt(path).with_source(error)),
+    }
+}
+
+impl Wanted<'_> {
+    fn is(&self, manifest: &Manifest) -> bool {
+        match self {
+            Self::Spec(spec) => *manifest.spec() == spec.canonical(),
+            Self::Key(key) => manifest.key() == *key,
+        }
     }
 }
 
@@ -137,9 +276,13 @@ async fn contents(frame: Result<Frame, LayerError>, path: &str) -> Result<Vec<u8
     }
 }
 
-pub(crate) fn corrupt(path: &str) -> LayerError {
-    LayerError::new(
-        LayerErrorKind::Corrupt,
-        format!("take in {path}: it is damaged"),
-    )
+/// Writes what comes until there is no more.
+fn write(
+    mut disk: Unpacked,
+    mut parts: mpsc::Receiver<Vec<u8>>,
+) -> Result<Unpacked, UnpackedError> {
+    while let Some(part) = parts.blocking_recv() {
+        disk.write(&part)?;
+    }
+    Ok(disk)
 }

@@ -1,5 +1,7 @@
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use cache_key::BaseImage;
@@ -7,25 +9,33 @@ use cache_layer::{ContentDigest, ContentHasher, Disk, LayerError};
 use qcow2_header::{Qcow2Error, Qcow2Header, set_backing_file};
 use thiserror::Error;
 
-use crate::receive::corrupt;
+use crate::fault::corrupt;
 
-/// The qcow2 file that an object is unpacked to. It never grows past the size that its manifest declares.
+/// The qcow2 file that an object is unpacked to. It never grows past its limit.
 #[derive(Debug)]
 pub(crate) struct Unpacked {
     file: File,
-    declared: Disk,
+    limit: u64,
     written: u64,
     hasher: ContentHasher,
 }
 
 #[derive(Debug, Error)]
 pub(crate) enum UnpackedError {
+    #[error("it unpacks to more than {0} bytes")]
+    TooLong(u64),
     #[error("it unpacks to other than the {0} bytes of its manifest")]
     Size(u64),
+    #[error("it is no qcow2 file")]
+    NotQcow2,
     #[error("its bytes do not have the digest of its manifest")]
     Digest,
     #[error(transparent)]
     Qcow2(Qcow2Error),
+    #[error("unpack it")]
+    Zstd(#[source] io::Error),
+    #[error("it ends in the midst of a frame")]
+    CutOff,
     #[error("write the downloaded snapshot")]
     Io(#[source] io::Error),
 }
@@ -34,70 +44,108 @@ pub(crate) enum UnpackedError {
 const HOLE: usize = 4 << 10;
 
 impl Unpacked {
-    pub(crate) fn create(path: &Path, declared: Disk) -> Result<Self, UnpackedError> {
+    /// A new file at `path`, of `limit` bytes at most.
+    pub(crate) fn create(path: &Path, limit: u64) -> Result<Self, UnpackedError> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create_new(true)
-            .open(path)?;
+            .open(path)
+            .map_err(UnpackedError::Io)?;
         Ok(Self {
             file,
-            declared,
+            limit,
             written: 0,
             hasher: ContentHasher::new(),
         })
     }
 
-    pub(crate) fn written(&self) -> u64 {
-        self.written
+    pub(crate) fn limit(&mut self, limit: u64) {
+        self.limit = limit;
     }
 
     /// The next bytes of the file.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), UnpackedError> {
-        self.written += bytes.len() as u64;
-        if self.written > self.declared.file_bytes {
-            return Err(UnpackedError::Size(self.declared.file_bytes));
+        let end = self.written + bytes.len() as u64;
+        if end > self.limit {
+            return Err(UnpackedError::TooLong(self.limit));
         }
         self.hasher.update(bytes);
+        // Neighbouring blocks with something in them go out in one write.
+        let mut run = 0..0;
         for block in bytes.chunks(HOLE) {
-            if block.iter().all(|&byte| byte == 0) {
-                self.file.seek(SeekFrom::Current(block.len() as i64))?;
+            let block_end = run.end + block.len();
+            if is_zero(block) {
+                self.write_run(bytes, run)?;
+                run = block_end..block_end;
             } else {
-                self.file.write_all(block)?;
+                run.end = block_end;
             }
         }
+        self.write_run(bytes, run)?;
+        self.written = end;
         Ok(())
     }
 
-    /// Holds the whole file against its manifest and against what a snapshot may be, and has it name this
-    /// host's base image. Says what the file is then.
-    pub(crate) fn finish(mut self, base: &BaseImage) -> Result<Disk, UnpackedError> {
-        if self.written != self.declared.file_bytes {
-            return Err(UnpackedError::Size(self.declared.file_bytes));
-        }
-        self.file.set_len(self.written)?;
-        if self.hasher.finish() != self.declared.blake3 {
-            return Err(UnpackedError::Digest);
+    fn write_run(&self, bytes: &[u8], run: Range<usize>) -> Result<(), UnpackedError> {
+        let at = self.written + run.start as u64;
+        self.file
+            .write_all_at(&bytes[run], at)
+            .map_err(UnpackedError::Io)
+    }
+
+    /// Holds the whole file against what its manifest declares, if it has one, and against what a snapshot may
+    /// be, and has it name this host's base image, if one is given. Says what the file is then.
+    pub(crate) fn finish(
+        mut self,
+        declared: Option<Disk>,
+        base: Option<&BaseImage>,
+    ) -> Result<Disk, UnpackedError> {
+        self.file.set_len(self.written).map_err(UnpackedError::Io)?;
+        let blake3 = self.hasher.finish();
+        if let Some(declared) = declared {
+            if self.written != declared.file_bytes {
+                return Err(UnpackedError::Size(declared.file_bytes));
+            }
+            if blake3 != declared.blake3 {
+                return Err(UnpackedError::Digest);
+            }
         }
         let header = Qcow2Header::read(&mut self.file)?;
         header.check_tables(&mut self.file)?;
         let (named, format) = header.require_overlay()?;
-        if header.virtual_bytes != self.declared.virtual_bytes {
-            return Err(UnpackedError::Size(self.declared.file_bytes));
+        if declared.is_some_and(|declared| declared.virtual_bytes != header.virtual_bytes) {
+            return Err(UnpackedError::Digest);
         }
-        if named == base.path() && format == base.format().as_str() {
-            return Ok(self.declared);
+        let disk = Disk {
+            file_bytes: self.written,
+            virtual_bytes: header.virtual_bytes,
+            blake3,
+        };
+        match base {
+            Some(base) if named != base.path() || format != base.format().as_str() => {
+                self.rebase(base, disk)
+            }
+            _ => Ok(disk),
         }
+    }
+
+    fn rebase(mut self, base: &BaseImage, disk: Disk) -> Result<Disk, UnpackedError> {
         let path = base.path().to_string_lossy();
         set_backing_file(&mut self.file, &path, base.format().as_str())?;
-        self.file.rewind()?;
-        let blake3 = ContentDigest::of_reader(&self.file)?;
+        self.file.rewind().map_err(UnpackedError::Io)?;
         Ok(Disk {
-            file_bytes: self.file.metadata()?.len(),
-            blake3,
-            ..self.declared
+            file_bytes: self.file.metadata().map_err(UnpackedError::Io)?.len(),
+            blake3: ContentDigest::of_reader(&self.file).map_err(UnpackedError::Io)?,
+            ..disk
         })
     }
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    // In words: a byte at a time is slower than the whole rest.
+    let (words, tail) = block.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && tail.iter().all(|&byte| byte == 0)
 }
 
 impl UnpackedError {
@@ -107,12 +155,6 @@ impl UnpackedError {
             Self::Io(error) => LayerError::from_io(format!("write what {path} unpacks to"), error),
             error => corrupt(path).with_source(error),
         }
-    }
-}
-
-impl From<io::Error> for UnpackedError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
     }
 }
 
