@@ -1,0 +1,158 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
+use cache_layer::{ContentDigest, Disk, Manifest, Provenance, Snapshot, Staging};
+use jiff::Timestamp;
+use l3_remote::RemoteLayer;
+
+pub(crate) fn tool(program: &str, args: &[&str]) {
+    let status = Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .status();
+    assert!(
+        status.expect("the program is installed").success(),
+        "{program} {args:?}"
+    );
+}
+
+/// A host with a base image of its own path and the staging of a cache.
+pub(crate) struct Host {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) base: PathBuf,
+    pub(crate) staging: Staging,
+}
+
+impl Host {
+    pub(crate) fn new(base_name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(base_name);
+        tool(
+            "qemu-img",
+            &["create", "-q", "-f", "qcow2", base.to_str().unwrap(), "64M"],
+        );
+        let staging = Staging::open(&dir.path().join("cache")).unwrap();
+        Self { dir, base, staging }
+    }
+
+    pub(crate) fn spec(&self, package: &str) -> SnapshotSpec {
+        // The base images of all hosts count as one here, though an empty disk of QEMU's would be one anyway.
+        let base = BaseImage::new(
+            &self.base,
+            DiskFormat::Qcow2,
+            ImageDigest::from_bytes([7; 32]),
+        );
+        SnapshotSpec::new(
+            base,
+            PackageSet::parse(Language::Python, [package]).unwrap(),
+        )
+    }
+
+    /// A snapshot with data in it that compresses badly, data that does well, and holes.
+    pub(crate) fn snapshot(&self, package: &str) -> Snapshot {
+        let spec = self.spec(package);
+        let file = self.staging.file(&spec.key());
+        let (path, base) = (file.path().to_str().unwrap(), self.base.to_str().unwrap());
+        tool(
+            "qemu-img",
+            &[
+                "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path,
+            ],
+        );
+        let random: Vec<u8> = (0..6_000_000_u64)
+            .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8)
+            .collect();
+        let source = self.dir.path().join("random");
+        fs::write(&source, random).unwrap();
+        let write = format!("write -s {} 1M 5M", source.display());
+        tool(
+            "qemu-io",
+            &[
+                "-f",
+                "qcow2",
+                "-c",
+                &write,
+                "-c",
+                "write -P 5 20M 3M",
+                "-c",
+                "write -P 0 30M 6M",
+                path,
+            ],
+        );
+        let disk = Disk {
+            file_bytes: file.path().metadata().unwrap().len(),
+            virtual_bytes: 64 << 20,
+            blake3: ContentDigest::of_file(file.path()).unwrap(),
+        };
+        let provenance = Provenance {
+            built_at: Timestamp::UNIX_EPOCH,
+            built_by: "test".to_owned(),
+            resolved: Vec::new(),
+        };
+        Snapshot::new(
+            file.path().to_owned(),
+            Manifest::new(spec.canonical(), disk, provenance),
+        )
+        .held_by(file)
+    }
+}
+
+/// A directory that serves as a store.
+pub(crate) struct Bucket(pub(crate) tempfile::TempDir);
+
+impl Bucket {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn layer(&self) -> RemoteLayer {
+        RemoteLayer::new(
+            format!("file://{}", self.0.path().display())
+                .parse()
+                .unwrap(),
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn object(&self, snapshot: &Snapshot) -> PathBuf {
+        self.0
+            .path()
+            .join(format!("snapshots/{}.qcow2.zst", snapshot.key()))
+    }
+
+    /// Puts a file where the object of `key` is looked for.
+    pub(crate) fn place(&self, key: &CacheKey, file: impl AsRef<Path>) {
+        let folder = self.0.path().join("snapshots");
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(file, folder.join(format!("{key}.qcow2.zst"))).unwrap();
+    }
+
+    /// Every file in the bucket.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+            for entry in dir.read_dir().unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, files);
+                } else {
+                    files.push(path);
+                }
+            }
+        }
+        let mut files = Vec::new();
+        walk(self.0.path(), &mut files);
+        files
+    }
+}
+
+impl Host {
+    pub(crate) fn staging_files(&self) -> usize {
+        let areas = self.staging.root().join(".staging").read_dir().unwrap();
+        let files = areas.flat_map(|area| area.unwrap().path().read_dir().unwrap());
+        files
+            .filter(|file| file.as_ref().unwrap().file_name() != "owner")
+            .count()
+    }
+}
