@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use opendal::{Error, ErrorKind, Operator, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -104,9 +106,16 @@ async fn write(
     }
 }
 
-/// Parts that nobody completes stay in the store, and are paid for.
+/// How long a part that was sent before an abort may be on its way.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+/// Parts that nobody completes stay in the store, and are paid for. One that arrives after the store was told
+/// to forget them stays too: it is told twice, as Amazon advises.
 async fn abort(writer: &mut Writer, path: &str) {
     if let Err(error) = writer.abort().await {
         tracing::debug!(path, %error, "cannot abort an upload");
     }
+    tokio::time::sleep(STRAGGLERS).await;
+    // Most often there is nothing left to forget, which some call an error.
+    let _ = writer.abort().await;
 }

@@ -50,8 +50,17 @@ impl Host {
         )
     }
 
-    /// A snapshot with data in it that compresses badly, data that does well, and holes.
+    /// A snapshot with data in it that compresses badly, data that does well, and holes; a few MB.
     pub(crate) fn snapshot(&self, package: &str) -> Snapshot {
+        self.snapshot_of(package, "5M", 6_000_000)
+    }
+
+    /// The same, of more than fits into one part or one range, compressed as it is.
+    pub(crate) fn large_snapshot(&self, package: &str) -> Snapshot {
+        self.snapshot_of(package, "28M", 30_000_000)
+    }
+
+    fn snapshot_of(&self, package: &str, written: &str, random: u64) -> Snapshot {
         let spec = self.spec(package);
         let file = self.staging.file(&spec.key());
         let (path, base) = (file.path().to_str().unwrap(), self.base.to_str().unwrap());
@@ -61,12 +70,10 @@ impl Host {
                 "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path,
             ],
         );
-        let random: Vec<u8> = (0..6_000_000_u64)
-            .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u8)
-            .collect();
+        let random: Vec<u8> = (0..random).map(scrambled).collect();
         let source = self.dir.path().join("random");
         fs::write(&source, random).unwrap();
-        let write = format!("write -s {} 1M 5M", source.display());
+        let write = format!("write -s {} 1M {written}", source.display());
         tool(
             "qemu-io",
             &[
@@ -75,9 +82,9 @@ impl Host {
                 "-c",
                 &write,
                 "-c",
-                "write -P 5 20M 3M",
+                "write -P 5 40M 3M",
                 "-c",
-                "write -P 0 30M 6M",
+                "write -P 0 50M 6M",
                 path,
             ],
         );
@@ -155,4 +162,12 @@ impl Host {
             .filter(|file| file.as_ref().unwrap().file_name() != "owner")
             .count()
     }
+}
+
+/// A byte that has nothing to do with its neighbours (the finalizer of `SplitMix64`).
+fn scrambled(n: u64) -> u8 {
+    let n = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (n ^ (n >> 31)) as u8
 }

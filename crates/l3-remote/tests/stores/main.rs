@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod conformance;
+mod faults;
 mod golden;
 mod host;
 mod local;
+mod place;
 mod unmanifested;
