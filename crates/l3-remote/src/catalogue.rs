@@ -11,6 +11,7 @@ use crate::body::{Body, Version};
 use crate::fault::{corrupt, layer_error, missing_bucket};
 use crate::layer::{FOLDER, key_of, path};
 use crate::object::{Beginning, Frame, ObjectError, Splitter};
+use crate::pool::Pool;
 use crate::receive::{Received, Wanted, beginning, manifest, next};
 use crate::{RemoteLayer, StoreKind};
 
@@ -120,7 +121,7 @@ impl RemoteLayer {
             Beginning::OtherZstd => return Ok(None),
             Beginning::NotZstd => return Err(unsound(ObjectError::NotZstd)),
         }
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(&Pool::default());
         loop {
             splitter.push(&std::mem::take(&mut bytes));
             match splitter.next().map_err(unsound)? {

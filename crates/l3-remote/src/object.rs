@@ -19,7 +19,9 @@ mod frame;
 mod seek_table;
 mod splitter;
 
-pub(crate) use frame::{data_frame, manifest_frame, unpack};
+#[cfg(test)]
+pub(crate) use frame::data_frame;
+pub(crate) use frame::{Compressor, manifest_frame, unpack};
 pub(crate) use seek_table::SeekTable;
 pub(crate) use splitter::{Beginning, Frame, Splitter};
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use opendal::{Error, ErrorKind, Operator, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -15,7 +16,7 @@ const PARTS_AT_ONCE: usize = 4;
 #[derive(Debug)]
 #[must_use = "what is not finished is aborted"]
 pub(crate) struct Parts {
-    bytes: mpsc::Sender<Option<Vec<u8>>>,
+    bytes: mpsc::Sender<Option<Bytes>>,
     done: oneshot::Receiver<Result<Written, Error>>,
 }
 
@@ -48,7 +49,7 @@ impl Parts {
 
     /// The next bytes. Says whether there is still somebody to take them; if not, [`finish`](Self::finish)
     /// says why.
-    pub(crate) async fn write(&mut self, bytes: Vec<u8>) -> bool {
+    pub(crate) async fn write(&mut self, bytes: Bytes) -> bool {
         self.bytes.send(Some(bytes)).await.is_ok()
     }
 
@@ -64,7 +65,7 @@ async fn write(
     store: &Operator,
     path: &str,
     only_new: bool,
-    mut more: mpsc::Receiver<Option<Vec<u8>>>,
+    mut more: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<Written, Error> {
     let writer = store
         .writer_with(path)

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::body::{Body, Version};
 use crate::fault::{corrupt, layer_error};
 use crate::object::{Beginning, Frame, ObjectError, Splitter, unpack};
+use crate::pool::{Pool, Pooled};
 use crate::unmanifested;
 use crate::unpacked::{Unpacked, UnpackedError};
 
@@ -117,7 +118,8 @@ impl Receiver<'_> {
         path: &str,
         wanted: Wanted<'_>,
     ) -> Result<Received, LayerError> {
-        let mut frames = Box::pin(frames(body, &beginning, path));
+        let pool = Pool::default();
+        let mut frames = Box::pin(frames(body, &beginning, path, &pool));
         let manifest = match frames.try_next().await? {
             Some(Frame::Manifest(json)) => match manifest(&json, path, wanted)? {
                 Ok(manifest) => manifest,
@@ -138,7 +140,7 @@ impl Receiver<'_> {
             // Dropped at the end, which tells the writer that there is no more.
             let parts = parts;
             let mut done = 0;
-            let contents = frames.map(|frame| contents(frame, path));
+            let contents = frames.map(|frame| contents(frame, path, &pool));
             let mut contents = std::pin::pin!(contents.buffered(self.workers));
             while let Some(part) = contents.try_next().await? {
                 done += part.len() as u64;
@@ -207,8 +209,9 @@ fn frames(
     body: Body,
     beginning: &[u8],
     path: &str,
+    pool: &Pool,
 ) -> impl Stream<Item = Result<Frame, LayerError>> {
-    let mut splitter = Splitter::default();
+    let mut splitter = Splitter::new(pool);
     splitter.push(beginning);
     stream::try_unfold(
         (body, splitter, false),
@@ -263,24 +266,26 @@ impl Wanted<'_> {
 }
 
 /// What a frame adds to the file, unpacked on a worker thread.
-async fn contents(frame: Result<Frame, LayerError>, path: &str) -> Result<Vec<u8>, LayerError> {
+async fn contents(
+    frame: Result<Frame, LayerError>,
+    path: &str,
+    pool: &Pool,
+) -> Result<Pooled, LayerError> {
     match frame? {
-        Frame::Manifest(_) | Frame::Skipped => Ok(Vec::new()),
+        Frame::Manifest(_) | Frame::Skipped => Ok(pool.take(0)),
         Frame::Data {
             compressed,
             raw_bytes,
         } => {
-            let unpacked = blocking(move || unpack(&compressed, raw_bytes)).await;
+            let pool = pool.clone();
+            let unpacked = blocking(move || unpack(&compressed, raw_bytes, &pool)).await;
             unpacked.map_err(|error| corrupt(path).with_source(error))
         }
     }
 }
 
 /// Writes what comes until there is no more.
-fn write(
-    mut disk: Unpacked,
-    mut parts: mpsc::Receiver<Vec<u8>>,
-) -> Result<Unpacked, UnpackedError> {
+fn write(mut disk: Unpacked, mut parts: mpsc::Receiver<Pooled>) -> Result<Unpacked, UnpackedError> {
     while let Some(part) = parts.blocking_recv() {
         disk.write(&part)?;
     }

@@ -4,15 +4,17 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use cache_layer::{
     LayerError, LayerErrorKind, Phase, ProgressEvent, ProgressSink, Snapshot, blocking,
 };
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::object::{ObjectError, RAW_FRAME_BYTES, SeekTable, data_frame, manifest_frame};
+use crate::object::{Compressor, ObjectError, RAW_FRAME_BYTES, SeekTable, manifest_frame};
 use crate::parts::Parts;
+use crate::pool::{Pool, Pooled};
 
 /// Hands the object of `snapshot` to `parts`, up to its end or until nobody takes it any more.
 pub(crate) async fn send(
@@ -28,22 +30,27 @@ pub(crate) async fn send(
         LayerError::new(LayerErrorKind::Invalid, context).with_source(error)
     };
     let total = snapshot.manifest().disk().file_bytes;
-    let file = Arc::new(File::open(snapshot.path()).map_err(read_error)?);
+    let file = File::open(snapshot.path()).map_err(read_error)?;
+    let press = Arc::new(Press {
+        file,
+        pool: Pool::default(),
+        idle: Mutex::default(),
+    });
 
     let mut table = SeekTable::default();
     let head = manifest_frame(snapshot.manifest());
     table.add(head.len(), 0).map_err(too_large)?;
-    if !parts.write(head).await {
+    if !parts.write(head.into()).await {
         return Ok(());
     }
 
     let offsets = (0..total).step_by(RAW_FRAME_BYTES);
     let frames = stream::iter(offsets)
         .map(|offset| {
-            let file = file.clone();
+            let press = press.clone();
             let length = RAW_FRAME_BYTES.min((total - offset) as usize);
             async move {
-                let frame = blocking(move || compress(&file, offset, length)).await;
+                let frame = blocking(move || press.frame(offset, length)).await;
                 frame.map(|frame| (frame, length))
             }
         })
@@ -52,7 +59,7 @@ pub(crate) async fn send(
     let mut done = 0;
     while let Some((frame, length)) = frames.try_next().await.map_err(read_error)? {
         table.add(frame.len(), length).map_err(too_large)?;
-        if !parts.write(frame).await {
+        if !parts.write(Bytes::from_owner(frame)).await {
             return Ok(());
         }
         done += length as u64;
@@ -63,12 +70,30 @@ pub(crate) async fn send(
         };
         progress.report(snapshot.key().into(), event);
     }
-    parts.write(table.into_frame()).await;
+    parts.write(table.into_frame().into()).await;
     Ok(())
 }
 
-fn compress(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut raw = vec![0; length];
-    file.read_exact_at(&mut raw, offset)?;
-    data_frame(&raw)
+/// Makes frames of a file, with no more memory than those that are made at the same time.
+struct Press {
+    file: File,
+    pool: Pool,
+    idle: Mutex<Vec<Compressor>>,
+}
+
+impl Press {
+    fn frame(&self, offset: u64, length: usize) -> io::Result<Pooled> {
+        let mut raw = self.pool.take(RAW_FRAME_BYTES);
+        raw.resize(length, 0);
+        self.file.read_exact_at(&mut raw, offset)?;
+        let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let compressor = idle().pop();
+        let mut compressor = match compressor {
+            Some(compressor) => compressor,
+            None => Compressor::new()?,
+        };
+        let frame = compressor.frame(&raw, &self.pool);
+        idle().push(compressor);
+        frame
+    }
 }

@@ -3,6 +3,7 @@ use std::io;
 use cache_layer::Manifest;
 
 use super::TAG;
+use crate::pool::{Pool, Pooled};
 
 pub(super) const MANIFEST_MAGIC: u32 = 0x184D_2A53;
 /// A skippable frame's magic number and length.
@@ -20,17 +21,40 @@ pub(crate) fn manifest_frame(manifest: &Manifest) -> Vec<u8> {
     )
 }
 
-/// One frame of the file.
+/// Makes frames of the file, one after another.
+pub(crate) struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    pub(crate) fn new() -> io::Result<Self> {
+        let mut zstd = zstd::bulk::Compressor::new(LEVEL)?;
+        zstd.include_checksum(true)?;
+        zstd.include_contentsize(true)?;
+        Ok(Self(zstd))
+    }
+
+    /// One frame of the file.
+    pub(crate) fn frame(&mut self, raw: &[u8], pool: &Pool) -> io::Result<Pooled> {
+        let mut frame = pool.take(zstd::zstd_safe::compress_bound(raw.len()));
+        self.0.compress_to_buffer(raw, &mut *frame)?;
+        Ok(frame)
+    }
+}
+
+#[cfg(test)]
 pub(crate) fn data_frame(raw: &[u8]) -> io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    compressor.include_checksum(true)?;
-    compressor.include_contentsize(true)?;
-    compressor.compress(raw)
+    let frame = Compressor::new()?.frame(raw, &Pool::default());
+    frame.map(|frame| frame.to_vec())
 }
 
 /// The contents of a frame of the file.
-pub(crate) fn unpack(frame: &[u8], raw_bytes: usize) -> io::Result<Vec<u8>> {
-    zstd::bulk::decompress(frame, raw_bytes)
+pub(crate) fn unpack(frame: &[u8], raw_bytes: usize, pool: &Pool) -> io::Result<Pooled> {
+    let mut raw = pool.take(raw_bytes);
+    zstd::bulk::Decompressor::new()?.decompress_to_buffer(frame, &mut *raw)?;
+    // A frame that holds other than it says is no frame.
+    match raw.len() == raw_bytes {
+        true => Ok(raw),
+        false => Err(io::ErrorKind::InvalidData.into()),
+    }
 }
 
 pub(super) fn skippable(magic: u32, content: &[u8]) -> Vec<u8> {

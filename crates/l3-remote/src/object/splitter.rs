@@ -2,20 +2,21 @@ use cache_layer::MAX_MANIFEST_BYTES;
 
 use super::frame::{MANIFEST_MAGIC, SKIPPABLE_HEAD};
 use super::seek_table::SEEK_TABLE_MAGIC;
-use super::{LARGEST_FRAME, LARGEST_RAW_FRAME, ObjectError, SeekTable, TAG};
+use super::{LARGEST_FRAME, LARGEST_RAW_FRAME, ObjectError, RAW_FRAME_BYTES, SeekTable, TAG};
+use crate::pool::{Pool, Pooled};
 
 const SKIPPABLE_MAGICS: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
 /// What a seek table has besides its entries.
 const SEEK_TABLE_FOOTER: usize = 9;
 
 /// One frame of an object.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     /// The manifest's JSON.
     Manifest(Vec<u8>),
     /// A part of the file, still compressed, and its raw size.
     Data {
-        compressed: Vec<u8>,
+        compressed: Pooled,
         raw_bytes: usize,
     },
     /// Something that a reader skips.
@@ -51,23 +52,23 @@ impl Beginning {
 }
 
 /// Cuts a stream of bytes into frames. Holds one frame at most.
-#[derive(Debug)]
 pub(crate) struct Splitter {
-    pending: Vec<u8>,
+    pending: Pooled,
+    pool: Pool,
     /// The seek table that the frames so far make; gone once it has been met.
     table: Option<SeekTable>,
 }
 
-impl Default for Splitter {
-    fn default() -> Self {
+impl Splitter {
+    /// A splitter that makes frames of the memory of `pool`.
+    pub(crate) fn new(pool: &Pool) -> Self {
         Self {
-            pending: Vec::new(),
+            pending: pool.take(RAW_FRAME_BYTES),
+            pool: pool.clone(),
             table: Some(SeekTable::default()),
         }
     }
-}
 
-impl Splitter {
     /// The next bytes of the stream.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         self.pending.extend_from_slice(bytes);
@@ -81,7 +82,9 @@ impl Splitter {
                 false => Ok(None),
             };
         };
-        let rest = self.pending.split_off(length);
+        let mut rest = self.pool.take(RAW_FRAME_BYTES);
+        rest.extend_from_slice(&self.pending[length..]);
+        self.pending.truncate(length);
         let frame = std::mem::replace(&mut self.pending, rest);
         self.take(frame).map(Some)
     }
@@ -94,7 +97,7 @@ impl Splitter {
         }
     }
 
-    fn take(&mut self, frame: Vec<u8>) -> Result<Frame, ObjectError> {
+    fn take(&mut self, frame: Pooled) -> Result<Frame, ObjectError> {
         let Some(table) = &mut self.table else {
             return Err(ObjectError::PastTheEnd);
         };
@@ -102,7 +105,7 @@ impl Splitter {
         match magic(&frame) {
             Some(SEEK_TABLE_MAGIC) => {
                 let made = self.table.take().map(SeekTable::into_frame);
-                match made == Some(frame) {
+                match made.as_ref() == Some(&*frame) {
                     true => Ok(Frame::Skipped),
                     false => Err(ObjectError::SeekTable),
                 }
@@ -176,7 +179,7 @@ mod tests {
     use super::*;
 
     fn split(object: &[u8], piece: usize) -> Result<Vec<Frame>, ObjectError> {
-        let mut splitter = Splitter::default();
+        let mut splitter = Splitter::new(&Pool::default());
         let mut frames = Vec::new();
         for bytes in object.chunks(piece) {
             splitter.push(bytes);

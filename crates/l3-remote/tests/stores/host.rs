@@ -1,9 +1,10 @@
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{ContentDigest, Disk, Manifest, Provenance, Snapshot, Staging};
+use cache_layer::{ContentDigest, Disk, Manifest, Provenance, Snapshot, StagedFile, Staging};
 use jiff::Timestamp;
 use l3_remote::RemoteLayer;
 
@@ -60,6 +61,23 @@ impl Host {
         self.snapshot_of(package, "28M", 30_000_000)
     }
 
+    /// A snapshot of `size`, as QEMU's tools write it, that does not get smaller. Takes no memory to make.
+    pub(crate) fn incompressible_snapshot(&self, package: &str, size: &str) -> Snapshot {
+        let spec = self.spec(package);
+        let file = self.staging.file(&spec.key());
+        let (path, base) = (file.path().to_str().unwrap(), self.base.to_str().unwrap());
+        let create = [
+            "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, path, "1G",
+        ];
+        tool("qemu-img", &create);
+        let block = self.dir.path().join("block");
+        fs::write(&block, (0..6 << 20).map(scrambled).collect::<Vec<_>>()).unwrap();
+        // Over and over, each time further than a frame reaches back.
+        let write = format!("write -s {} 0 {size}", block.display());
+        tool("qemu-io", &["-f", "qcow2", "-c", &write, path]);
+        self.take(file, &spec)
+    }
+
     fn snapshot_of(&self, package: &str, written: &str, random: u64) -> Snapshot {
         let spec = self.spec(package);
         let file = self.staging.file(&spec.key());
@@ -88,9 +106,13 @@ impl Host {
                 path,
             ],
         );
+        self.take(file, &spec)
+    }
+
+    fn take(&self, file: StagedFile, spec: &SnapshotSpec) -> Snapshot {
         let disk = Disk {
             file_bytes: file.path().metadata().unwrap().len(),
-            virtual_bytes: 64 << 20,
+            virtual_bytes: virtual_bytes(file.path()),
             blake3: ContentDigest::of_file(file.path()).unwrap(),
         };
         let provenance = Provenance {
@@ -170,4 +192,11 @@ fn scrambled(n: u64) -> u8 {
     let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (n ^ (n >> 31)) as u8
+}
+
+fn virtual_bytes(disk: &Path) -> u64 {
+    let mut size = [0; 8];
+    let disk = fs::File::open(disk).unwrap();
+    disk.read_exact_at(&mut size, 24).unwrap();
+    u64::from_be_bytes(size)
 }

@@ -8,4 +8,5 @@ mod golden;
 mod host;
 mod local;
 mod place;
+mod trust;
 mod unmanifested;
