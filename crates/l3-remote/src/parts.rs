@@ -1,7 +1,9 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use opendal::{Error, ErrorKind, Operator, Writer};
+use opendal::raw::{BoxedStaticFuture, Layer, Servicer};
+use opendal::{Error, ErrorKind, Execute, Executor, OperationContext, Operator, Writer};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -67,6 +69,8 @@ async fn write(
     only_new: bool,
     mut more: mpsc::Receiver<Option<Bytes>>,
 ) -> Result<Written, Error> {
+    let under_way = TaskTracker::new();
+    let store = store.clone().layer(Tracked(under_way.clone()));
     let writer = store
         .writer_with(path)
         .chunk(PART_BYTES)
@@ -90,7 +94,7 @@ async fn write(
             }
             Some(None) => break writer.close().await.map(drop),
             None => {
-                abort(&mut writer, path).await;
+                abort(&mut writer, path, &under_way).await;
                 return Err(Error::new(ErrorKind::Unexpected, "nobody finished it"));
             }
         }
@@ -98,7 +102,7 @@ async fn write(
     match sent {
         Ok(()) => Ok(Written::Now),
         Err(error) => {
-            abort(&mut writer, path).await;
+            abort(&mut writer, path, &under_way).await;
             match error.kind() {
                 ErrorKind::ConditionNotMatch if only_new => Ok(Written::Before),
                 _ => Err(error),
@@ -107,16 +111,48 @@ async fn write(
     }
 }
 
-/// How long a part that was sent before an abort may be on its way.
-const STRAGGLERS: Duration = Duration::from_secs(1);
+/// How long parts that are under way are waited for before the store is told to forget them all.
+const STRAGGLERS: Duration = Duration::from_secs(30);
 
-/// Parts that nobody completes stay in the store, and are paid for. One that arrives after the store was told
-/// to forget them stays too: it is told twice, as Amazon advises.
-async fn abort(writer: &mut Writer, path: &str) {
+/// Parts that nobody completes stay in the store, and are paid for. So does one that arrives after the store was
+/// told to forget the others.
+async fn abort(writer: &mut Writer, path: &str, under_way: &TaskTracker) {
+    under_way.close();
+    let _ = tokio::time::timeout(STRAGGLERS, under_way.wait()).await;
     if let Err(error) = writer.abort().await {
         tracing::debug!(path, %error, "cannot abort an upload");
     }
-    tokio::time::sleep(STRAGGLERS).await;
-    // Most often there is nothing left to forget, which some call an error.
-    let _ = writer.abort().await;
+}
+
+/// Has one upload's parts tracked, which the store writes by tasks of its own.
+#[derive(Debug, Clone)]
+struct Tracked(TaskTracker);
+
+impl Layer for Tracked {
+    fn apply_service(&self, inner: Servicer) -> Servicer {
+        inner
+    }
+
+    fn apply_context(&self, _: Servicer, inner: OperationContext) -> OperationContext {
+        let executor = TrackedExecutor {
+            inner: inner.executor().clone().into_inner(),
+            tasks: self.0.clone(),
+        };
+        inner.with_executor(Executor::with(executor))
+    }
+}
+
+struct TrackedExecutor {
+    inner: Arc<dyn Execute>,
+    tasks: TaskTracker,
+}
+
+impl Execute for TrackedExecutor {
+    fn execute(&self, task: BoxedStaticFuture<()>) {
+        self.inner.execute(Box::pin(self.tasks.track_future(task)));
+    }
+
+    fn timeout(&self) -> Option<BoxedStaticFuture<()>> {
+        self.inner.timeout()
+    }
 }
