@@ -1,0 +1,60 @@
+use std::time::Instant;
+
+use base_image::ImageStore;
+use cache_key::SnapshotSpec;
+use cache_layer::CacheLayer;
+use serde_json::json;
+
+use super::args::{Global, Request};
+use super::console::Console;
+use super::exit::Exit;
+use super::failure::Failure;
+use super::progress::Took;
+use super::remote::{of_layer, open_disk, remote_layer};
+use super::wiring::{packages, settings};
+
+/// Brings a snapshot from the remote store to the local disk, and builds nothing. Prints its path.
+pub(crate) async fn pull(
+    global: &Global,
+    request: &Request,
+    console: &Console,
+) -> Result<(), Failure> {
+    let packages = packages(request)?;
+    let language = packages.language();
+    let settings = settings(global)?;
+    let remote = remote_layer(&settings, console)?;
+    let disk = open_disk(&settings)?;
+    let image = ImageStore::new(&settings.image_dir)?.find(language).await?;
+    let image = image.ok_or_else(|| {
+        let message =
+            format!("a snapshot lies over a base image, and there is none for {language}");
+        let hint = format!("make it with `snaptier image build {language}`");
+        Failure::of_text(Exit::Host, message).with_hint(hint)
+    })?;
+    let spec = SnapshotSpec::new(image.base_image(), packages);
+
+    let began = Instant::now();
+    let received = remote.get(&spec, disk.staging()).await;
+    let received = received.map_err(|error| of_layer(&error))?;
+    let received = received.hit().ok_or_else(|| {
+        let message = format!("{} is not in {}", spec.key(), remote.location());
+        Failure::of_text(Exit::Failed, message).with_hint("`snaptier get` builds it")
+    })?;
+    let stored = disk.put(&received).await;
+    let stored = stored.map_err(|error| of_layer(&error))?;
+    console.say(&format!(
+        "{}: pulled in {}",
+        stored.key(),
+        Took(began.elapsed())
+    ));
+    let manifest = stored.manifest();
+    let json = json!({
+        "key": stored.key(),
+        "path": stored.path(),
+        "spec": manifest.spec(),
+        "disk": manifest.disk(),
+        "provenance": manifest.provenance(),
+    });
+    console.answer(&stored.path().display().to_string(), &json)?;
+    Ok(())
+}
