@@ -189,6 +189,8 @@ impl RemoteLayer {
         match self.store.stat(path).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            // Who may write need not be allowed to look; the upload itself will tell.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(false),
             Err(error) => Err(layer_error(format!("look for {path}"), error)),
         }
     }
