@@ -71,7 +71,7 @@ fn a_snapshot_that_rotted_is_told_with_an_exit_code_of_its_own() {
     );
     assert_eq!(host.entries(), [] as [&str; 0]);
     let said = host.says(&["-q", "verify", &key]);
-    assert_eq!(said.code, Some(2), "{said:?}");
+    assert_eq!(said.code, Some(7), "{said:?}");
     assert!(said.stderr.starts_with("error: there is no snapshot"));
 }
 

@@ -9,3 +9,4 @@ mod isolation;
 mod local_disk;
 mod main_job;
 mod missing;
+mod remote_store;

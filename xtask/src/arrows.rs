@@ -44,6 +44,7 @@ const RULES: &[Rule] = &[
             "hierarchy",
             "l2-disk",
             "l3-remote",
+            "store-testkit",
             "vm-builder",
         ],
         &[],

@@ -10,6 +10,9 @@ mod image;
 mod key;
 mod ls;
 mod progress;
+mod pull;
+mod push;
+mod remote;
 mod rm;
 mod run;
 mod table;
@@ -66,6 +69,9 @@ async fn execute(global: &Global, command: Command, console: &Console) -> Result
         Command::Rm { keys } => rm::rm(global, &keys, console).await?,
         Command::Gc { dry_run } => gc::gc(global, dry_run, console).await?,
         Command::Verify { keys, .. } => return verify::verify(global, &keys, console).await,
+        Command::Push { keys } => push::push(global, &keys, console).await?,
+        Command::Pull(request) => pull::pull(global, &request, console).await?,
+        Command::Remote(command) => return remote::remote(global, command, console).await,
         Command::Image(command) => image::image(global, command, console).await?,
     }
     Ok(Exit::Done as u8)

@@ -134,6 +134,17 @@ pub(crate) enum Command {
         #[arg(long, conflicts_with = "keys")]
         all: bool,
     },
+    /// Send snapshots on the local disk to the remote store; what is there already stays
+    Push {
+        /// What `snaptier ls` calls them
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+    /// Bring a snapshot from the remote store to the local disk, and build nothing; print its path
+    Pull(Request),
+    /// Look after the remote store
+    #[command(subcommand)]
+    Remote(RemoteCommand),
     /// Make and list the base images that snapshots are built on
     #[command(subcommand)]
     Image(ImageCommand),
@@ -147,6 +158,41 @@ pub(crate) struct Request {
     /// Exactly pinned packages: requests==2.32.3, lodash@4.17.21
     #[arg(value_name = "PACKAGE")]
     pub(crate) packages: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteCommand {
+    /// List the snapshots in the remote store
+    Ls,
+    /// Print what a snapshot in the remote store says about itself
+    Stat {
+        /// What `snaptier remote ls` calls it
+        #[arg(value_name = "KEY")]
+        key: String,
+    },
+    /// Remove snapshots from the remote store
+    Rm {
+        /// What `snaptier remote ls` calls them
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+    /// Fetch snapshots, check every byte of them, and keep nothing
+    Verify {
+        /// What `snaptier remote ls` calls them
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+    },
+    /// Print the rules that have the bucket's snapshots expire, for the store's own tools
+    Lifecycle {
+        /// Days from an upload to its removal
+        #[arg(
+            long,
+            value_name = "DAYS",
+            env = "SNAPTIER_TTL_DAYS",
+            default_value = "30"
+        )]
+        ttl_days: NonZero<u32>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

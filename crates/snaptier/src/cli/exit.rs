@@ -9,6 +9,7 @@ pub(crate) enum Exit {
     Temporary = 4,
     Host = 5,
     Unsound = 6,
+    Absent = 7,
     Interrupted = 130,
     Terminated = 143,
 }
@@ -22,7 +23,8 @@ Exit codes:
   3    the packages cannot be installed: no such version, a conflict
   4    it may work later: the network, a time-out
   5    this host lacks something: a program, a permission, room on the disk
-  6    `snaptier verify` found a snapshot that cannot be used
+  6    a snapshot that was to be verified cannot be used
+  7    the snapshot that is named is not there
   130  interrupted
   143  terminated
 `snaptier run` ends with the exit code of its command; 128 and the signal's number if one killed it.";

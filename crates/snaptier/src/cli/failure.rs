@@ -81,7 +81,7 @@ impl Failure {
 }
 
 /// An error and its causes, each once, in one line.
-fn chain(error: &(dyn StdError + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

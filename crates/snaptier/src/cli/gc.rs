@@ -7,11 +7,11 @@ use super::console::Console;
 use super::failure::Failure;
 use super::ls::of_entry;
 use super::table::{table, time};
-use super::wiring::local_disk;
+use super::wiring::{local_disk, settings};
 
 /// Evicts what the budget has no room for, or says what would go.
 pub(crate) async fn gc(global: &Global, dry_run: bool, console: &Console) -> Result<(), Failure> {
-    let disk = local_disk(global)?;
+    let disk = local_disk(&settings(global)?)?;
     let budget = disk.budget();
     let done = if dry_run {
         disk.plan_collection(budget).await?

@@ -8,11 +8,11 @@ use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
 use super::table::{table, time};
-use super::wiring::local_disk;
+use super::wiring::{local_disk, settings};
 
 /// Lists the snapshots on the local disk.
 pub(crate) async fn ls(global: &Global, console: &Console) -> Result<(), Failure> {
-    let disk = local_disk(global)?;
+    let disk = local_disk(&settings(global)?)?;
     let mut table = table(&["KEY", "SIZE", "LAST USED", "BUILT", "PACKAGES"], &[1]);
     let mut listed = Vec::new();
     let mut total = 0;

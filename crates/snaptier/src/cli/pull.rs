@@ -10,8 +10,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Took;
-use super::remote::{of_layer, open_disk, remote_layer};
-use super::wiring::{packages, settings};
+use super::wiring::{local_disk, packages, remote_store, settings, staging};
 
 /// Brings a snapshot from the remote store to the local disk, and builds nothing. Prints its path.
 pub(crate) async fn pull(
@@ -22,8 +21,8 @@ pub(crate) async fn pull(
     let packages = packages(request)?;
     let language = packages.language();
     let settings = settings(global)?;
-    let remote = remote_layer(&settings, console)?;
-    let disk = open_disk(&settings)?;
+    let remote = remote_store(&settings, console)?;
+    let disk = local_disk(&settings)?;
     let image = ImageStore::new(&settings.image_dir)?.find(language).await?;
     let image = image.ok_or_else(|| {
         let message =
@@ -34,19 +33,14 @@ pub(crate) async fn pull(
     let spec = SnapshotSpec::new(image.base_image(), packages);
 
     let began = Instant::now();
-    let received = remote.get(&spec, disk.staging()).await;
-    let received = received.map_err(|error| of_layer(&error))?;
+    let received = remote.get(&spec, staging(&disk)?).await?;
     let received = received.hit().ok_or_else(|| {
         let message = format!("{} is not in {}", spec.key(), remote.location());
-        Failure::of_text(Exit::Failed, message).with_hint("`snaptier get` builds it")
+        Failure::of_text(Exit::Absent, message).with_hint("`snaptier get` builds it")
     })?;
-    let stored = disk.put(&received).await;
-    let stored = stored.map_err(|error| of_layer(&error))?;
-    console.say(&format!(
-        "{}: pulled in {}",
-        stored.key(),
-        Took(began.elapsed())
-    ));
+    let stored = disk.put(&received).await?;
+    let took = Took(began.elapsed());
+    console.say(&format!("{}: pulled in {took}", stored.key()));
     let manifest = stored.manifest();
     let json = json!({
         "key": stored.key(),

@@ -1,78 +1,44 @@
 use std::num::NonZero;
 
 use cache_key::CacheKey;
-use cache_layer::{CacheLayer, LayerError, LayerErrorKind};
-use clap::Subcommand;
-use comfy_table::{CellAlignment, Table, presets};
+use cache_layer::{CacheLayer, LayerErrorKind};
 use futures::TryStreamExt;
 use indicatif::HumanBytes;
 use l2_disk::DiskLayer;
 use l3_remote::{RemoteEntry, RemoteLayer, RemoteStat, lifecycle};
 use serde_json::{Value, json};
-use snaptier::{OpenError, Settings};
 
-use super::args::Global;
+use super::args::{Global, RemoteCommand};
 use super::console::Console;
 use super::exit::Exit;
-use super::failure::Failure;
-use super::wiring::settings;
+use super::failure::{Failure, chain};
+use super::table::{table, time};
+use super::verify::Verified;
+use super::wiring::{keys, local_disk, remote_store, settings, staging};
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum RemoteCommand {
-    /// List the snapshots in the remote store
-    Ls,
-    /// Print what a snapshot in the remote store says about itself
-    Stat {
-        /// A cache key
-        key: String,
-    },
-    /// Remove snapshots from the remote store; one that is not there is no error
-    Rm {
-        /// Cache keys
-        #[arg(required = true, value_name = "KEY")]
-        keys: Vec<String>,
-    },
-    /// Fetch snapshots, check every byte of them, and keep nothing
-    Verify {
-        /// Cache keys
-        #[arg(required = true, value_name = "KEY")]
-        keys: Vec<String>,
-    },
-    /// Print the rules that have the bucket's snapshots expire, for the store's own tools
-    Lifecycle {
-        /// Days from an upload to its removal
-        #[arg(long, value_name = "DAYS", default_value = "30")]
-        ttl_days: NonZero<u32>,
-    },
-}
-
-/// Looks after the remote store.
+/// Looks after the remote store. Gives the exit code.
 pub(crate) async fn remote(
     global: &Global,
     command: RemoteCommand,
     console: &Console,
-) -> Result<(), Failure> {
+) -> Result<u8, Failure> {
     let settings = settings(global)?;
-    let layer = remote_layer(&settings, console)?;
+    let layer = remote_store(&settings, console)?;
     match command {
-        RemoteCommand::Ls => ls(&layer, console).await,
-        RemoteCommand::Stat { key: text } => stat(&layer, &key(&text)?, console).await,
-        RemoteCommand::Rm { keys } => rm(&layer, &keys, console).await,
-        RemoteCommand::Verify { keys } => {
-            verify(&layer, &open_disk(&settings)?, &keys, console).await
+        RemoteCommand::Ls => ls(&layer, console).await?,
+        RemoteCommand::Stat { key } => stat(&layer, &key.parse()?, console).await?,
+        RemoteCommand::Rm { keys: words } => rm(&layer, &keys(&words)?, console).await?,
+        RemoteCommand::Verify { keys: words } => {
+            return verify(&layer, &local_disk(&settings)?, &keys(&words)?, console).await;
         }
-        RemoteCommand::Lifecycle { ttl_days } => print_lifecycle(&layer, ttl_days, console),
+        RemoteCommand::Lifecycle { ttl_days } => print_lifecycle(&layer, ttl_days, console)?,
     }
+    Ok(Exit::Done as u8)
 }
 
 async fn ls(layer: &RemoteLayer, console: &Console) -> Result<(), Failure> {
-    let listed = layer.list().try_collect().await;
-    let listed: Vec<RemoteEntry> = listed.map_err(|error| of_layer(&error))?;
-    let json: Vec<_> = listed.iter().map(of_entry).collect();
-    let mut table = Table::new();
-    table
-        .load_preset(presets::NOTHING)
-        .set_header(["KEY", "SIZE", "WRITTEN"]);
+    let listed: Vec<RemoteEntry> = layer.list().try_collect().await?;
+    let mut table = table(&["KEY", "SIZE", "WRITTEN"], &[1]);
     for entry in &listed {
         table.add_row([
             entry.key.to_string(),
@@ -80,15 +46,13 @@ async fn ls(layer: &RemoteLayer, console: &Console) -> Result<(), Failure> {
             written(entry),
         ]);
     }
-    if let Some(size) = table.column_mut(1) {
-        size.set_cell_alignment(CellAlignment::Right);
-    }
-    console.answer(&table.trim_fmt(), &json)?;
+    let json: Vec<_> = listed.iter().map(of_entry).collect();
+    console.answer(&table.trim_fmt(), &json!({ "entries": json }))?;
     Ok(())
 }
 
 async fn stat(layer: &RemoteLayer, key: &CacheKey, console: &Console) -> Result<(), Failure> {
-    let found = layer.stat(key).await.map_err(|error| of_layer(&error))?;
+    let found = layer.stat(key).await?;
     let RemoteStat {
         entry, manifest, ..
     } = found.ok_or_else(|| missing(layer, key))?;
@@ -116,31 +80,33 @@ async fn stat(layer: &RemoteLayer, key: &CacheKey, console: &Console) -> Result<
     Ok(())
 }
 
-async fn rm(layer: &RemoteLayer, keys: &[String], console: &Console) -> Result<(), Failure> {
-    let keys = all(keys)?;
-    for key in &keys {
-        let removed = layer.remove(key).await;
-        removed.map_err(|error| of_layer(&error))?;
+async fn rm(layer: &RemoteLayer, keys: &[CacheKey], console: &Console) -> Result<(), Failure> {
+    for key in keys {
+        layer.remove(key).await?;
     }
-    console.answer(&lines(&keys), &json!({ "removed": keys }))?;
+    let lines: Vec<_> = keys.iter().map(ToString::to_string).collect();
+    console.answer(&lines.join("\n"), &json!({ "removed": keys }))?;
     Ok(())
 }
 
 async fn verify(
     layer: &RemoteLayer,
     disk: &DiskLayer,
-    keys: &[String],
+    keys: &[CacheKey],
     console: &Console,
-) -> Result<(), Failure> {
-    let keys = all(keys)?;
-    for key in &keys {
-        let verified = layer.verify(key, disk.staging()).await;
-        let verified = verified.map_err(|error| of_layer(&error))?;
-        verified.ok_or_else(|| missing(layer, key))?;
-        console.say(&format!("{key}: sound"));
+) -> Result<u8, Failure> {
+    let mut results = Verified::default();
+    for key in keys {
+        match layer.verify(key, staging(disk)?).await {
+            Ok(Some(_)) => results.add(key, "sound", None),
+            Ok(None) => return Err(missing(layer, key)),
+            Err(error) if error.kind() == LayerErrorKind::Corrupt => {
+                results.add(key, "unusable", Some(&chain(&error)));
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    console.answer(&lines(&keys), &json!({ "sound": keys }))?;
-    Ok(())
+    results.answer(console)
 }
 
 fn print_lifecycle(
@@ -158,65 +124,16 @@ fn print_lifecycle(
     Ok(())
 }
 
-/// The remote tier that the settings name.
-pub(crate) fn remote_layer(settings: &Settings, console: &Console) -> Result<RemoteLayer, Failure> {
-    let location = settings.remote.clone().ok_or_else(|| {
-        Failure::of_text(
-            Exit::Request,
-            "the remote cache is disabled: no store is named",
-        )
-        .with_hint("name one with --remote or SNAPTIER_REMOTE")
-    })?;
-    let layer = RemoteLayer::new(location).map_err(|error| of_layer(&error))?;
-    Ok(layer
-        .with_max_concurrent_uploads(settings.max_concurrent_uploads)
-        .with_progress(console.progress()))
-}
-
-pub(crate) fn open_disk(settings: &Settings) -> Result<DiskLayer, Failure> {
-    let path = &settings.cache_dir;
-    DiskLayer::open(path).map_err(|source| {
-        let path = path.clone();
-        OpenError::CacheDir { path, source }.into()
-    })
-}
-
-pub(crate) fn key(text: &str) -> Result<CacheKey, Failure> {
-    text.parse()
-        .map_err(|error| Failure::new(Exit::Request, &error))
-}
-
-/// What the caller can do about an error of a tier, as an exit code.
-pub(crate) fn of_layer(error: &LayerError) -> Failure {
-    let exit = match error.kind() {
-        LayerErrorKind::Unavailable { temporary: true } => Exit::Temporary,
-        LayerErrorKind::Unavailable { .. }
-        | LayerErrorKind::Denied
-        | LayerErrorKind::OutOfSpace => Exit::Host,
-        _ => Exit::Failed,
-    };
-    Failure::new(exit, error)
-}
-
-fn all(keys: &[String]) -> Result<Vec<CacheKey>, Failure> {
-    keys.iter().map(|text| key(text)).collect()
-}
-
-fn lines(keys: &[CacheKey]) -> String {
-    let lines: Vec<_> = keys.iter().map(ToString::to_string).collect();
-    lines.join("\n")
-}
-
 fn missing(layer: &RemoteLayer, key: &CacheKey) -> Failure {
     Failure::of_text(
-        Exit::Failed,
+        Exit::Absent,
         format!("{key} is not in {}", layer.location()),
     )
 }
 
 fn written(entry: &RemoteEntry) -> String {
     let known = entry.modified;
-    known.map_or_else(String::new, |time| time.strftime("%F %R").to_string())
+    known.map_or_else(String::new, time)
 }
 
 fn of_entry(entry: &RemoteEntry) -> Value {

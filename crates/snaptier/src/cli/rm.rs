@@ -4,7 +4,7 @@ use serde_json::json;
 use super::args::Global;
 use super::console::Console;
 use super::failure::Failure;
-use super::wiring::{keys, local_disk};
+use super::wiring::{keys, local_disk, settings};
 
 /// Removes snapshots from the local disk. Removing one that is not there succeeds.
 pub(crate) async fn rm(
@@ -13,7 +13,7 @@ pub(crate) async fn rm(
     console: &Console,
 ) -> Result<(), Failure> {
     let keys = keys(words)?;
-    let disk = local_disk(global)?;
+    let disk = local_disk(&settings(global)?)?;
     for key in &keys {
         disk.remove(key).await.map_err(|error| {
             Failure::from(error).with_hint("a snapshot can be removed when nobody uses it any more")

@@ -1,11 +1,14 @@
 //! From the command line's words to settings, and to what is asked for.
 
 use cache_key::{CacheKey, Language, PackageSet, ParseCacheKeyError};
+use cache_layer::Staging;
 use l2_disk::{Budget, DiskLayer};
+use l3_remote::RemoteLayer;
 use snaptier::{OpenError, Settings, SnapshotCache};
 
 use super::args::{Global, Request};
 use super::console::Console;
+use super::exit::Exit;
 use super::failure::Failure;
 
 /// What the environment says, overridden by what the command line says.
@@ -45,11 +48,35 @@ pub(crate) fn packages(request: &Request) -> Result<PackageSet, Failure> {
 }
 
 /// The local tier alone.
-pub(crate) fn local_disk(global: &Global) -> Result<DiskLayer, Failure> {
-    let settings = settings(global)?;
-    let path = settings.cache_dir;
-    let disk = DiskLayer::open(&path).map_err(|source| OpenError::CacheDir { path, source })?;
+pub(crate) fn local_disk(settings: &Settings) -> Result<DiskLayer, Failure> {
+    let path = &settings.cache_dir;
+    let disk = DiskLayer::open(path).map_err(|source| OpenError::CacheDir {
+        path: path.clone(),
+        source,
+    })?;
     Ok(disk.with_budget(settings.budget))
+}
+
+/// The remote tier alone.
+pub(crate) fn remote_store(settings: &Settings, console: &Console) -> Result<RemoteLayer, Failure> {
+    let Some(location) = settings.remote.clone() else {
+        let message = "the remote cache is disabled: no store is named";
+        return Err(Failure::of_text(Exit::Request, message)
+            .with_hint("name one with --remote or SNAPTIER_REMOTE"));
+    };
+    Ok(RemoteLayer::new(location)?
+        .with_max_concurrent_uploads(settings.max_concurrent_uploads)
+        .with_progress(console.progress()))
+}
+
+/// Where what comes from elsewhere is made before it is kept.
+pub(crate) fn staging(disk: &DiskLayer) -> Result<&Staging, Failure> {
+    disk.staging().ok_or_else(|| {
+        let root = disk.root().display();
+        let message = format!("the cache directory `{root}` can only be read");
+        Failure::of_text(Exit::Host, message)
+            .with_hint("name another one with --cache-dir or SNAPTIER_CACHE_DIR")
+    })
 }
 
 pub(crate) fn keys(words: &[String]) -> Result<Vec<CacheKey>, Failure> {
