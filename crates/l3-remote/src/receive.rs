@@ -1,6 +1,8 @@
 //! A snapshot from the store: fetched in ranges, unpacked on worker threads, written by one, held against
 //! its manifest.
 
+use std::iter;
+
 use cache_key::{BaseImage, CacheKey, SnapshotSpec};
 use cache_layer::{
     InPhase, LayerError, Manifest, ManifestError, Phase, ProgressEvent, ProgressSink, Snapshot,
@@ -15,7 +17,7 @@ use crate::fault::{corrupt, layer_error};
 use crate::object::{Beginning, Frame, ObjectError, Splitter, unpack};
 use crate::pool::{Pool, Pooled};
 use crate::unmanifested;
-use crate::unpacked::{Unpacked, UnpackedError};
+use crate::unpacked::Unpacked;
 
 /// A download, all but what is downloaded.
 #[derive(Debug, Clone, Copy)]
@@ -135,7 +137,7 @@ impl Receiver<'_> {
         let disk = Unpacked::create(file.path(), declared.file_bytes);
         let disk = disk.map_err(|error| error.of_object(path))?;
 
-        let (parts, written) = mpsc::channel(1);
+        let (parts, mut arriving) = mpsc::channel(1);
         let unpack = async {
             // Dropped at the end, which tells the writer that there is no more.
             let parts = parts;
@@ -151,7 +153,10 @@ impl Receiver<'_> {
             }
             Ok(())
         };
-        let (unpacked, disk) = tokio::join!(unpack, blocking(|| write(disk, written)));
+        let (unpacked, disk) = tokio::join!(
+            unpack,
+            blocking(move || disk.write_all(iter::from_fn(|| arriving.blocking_recv())))
+        );
         let disk = disk.map_err(|error| error.of_object(path))?;
         unpacked?;
         let base = wanted.base_image().cloned();
@@ -282,12 +287,4 @@ async fn contents(
             unpacked.map_err(|error| corrupt(path).with_source(error))
         }
     }
-}
-
-/// Writes what comes until there is no more.
-fn write(mut disk: Unpacked, mut parts: mpsc::Receiver<Pooled>) -> Result<Unpacked, UnpackedError> {
-    while let Some(part) = parts.blocking_recv() {
-        disk.write(&part)?;
-    }
-    Ok(disk)
 }

@@ -92,6 +92,7 @@ fn inflate(
                 disk.limit(limit(&header)?);
             }
             disk.write(&raw[..made])?;
+            disk.hash(&raw[..made]);
             let is_used_up = input.pos == piece.len();
             if is_used_up && (is_between_frames || made < raw.len()) {
                 break;

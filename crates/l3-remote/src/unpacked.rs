@@ -1,8 +1,11 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek};
+use std::mem;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use cache_key::BaseImage;
 use cache_layer::{ContentDigest, ContentHasher, Disk, LayerError};
@@ -10,6 +13,7 @@ use qcow2_header::{Qcow2Error, Qcow2Header, set_backing_file};
 use thiserror::Error;
 
 use crate::fault::corrupt;
+use crate::pool::Pooled;
 
 /// The qcow2 file that an object is unpacked to. It never grows past its limit.
 #[derive(Debug)]
@@ -64,13 +68,12 @@ impl Unpacked {
         self.limit = limit;
     }
 
-    /// The next bytes of the file.
+    /// The next bytes of the file, which are to be hashed too.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), UnpackedError> {
         let end = self.written + bytes.len() as u64;
         if end > self.limit {
             return Err(UnpackedError::TooLong(self.limit));
         }
-        self.hasher.update(bytes);
         // Neighbouring blocks with something in them go out in one write.
         let mut run = 0..0;
         for block in bytes.chunks(HOLE) {
@@ -85,6 +88,38 @@ impl Unpacked {
         self.write_run(bytes, run)?;
         self.written = end;
         Ok(())
+    }
+
+    /// Writes `parts` until there are no more. Hashing takes as long as writing, and goes on beside it.
+    pub(crate) fn write_all(
+        mut self,
+        parts: impl Iterator<Item = Pooled>,
+    ) -> Result<Self, UnpackedError> {
+        thread::scope(|scope| {
+            let (to_hash, hashing) = mpsc::sync_channel::<Arc<Pooled>>(1);
+            let mut hasher = mem::take(&mut self.hasher);
+            let hashed = scope.spawn(move || {
+                for part in hashing {
+                    hasher.update(&part);
+                }
+                hasher
+            });
+            for part in parts {
+                let part = Arc::new(part);
+                // It hashes until this end is dropped.
+                let _ = to_hash.send(part.clone());
+                self.write(&part)?;
+            }
+            drop(to_hash);
+            self.hasher = hashed
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok(self)
+        })
+    }
+
+    pub(crate) fn hash(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
     }
 
     fn write_run(&self, bytes: &[u8], run: Range<usize>) -> Result<(), UnpackedError> {
