@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use store_testkit::faults::{Fault, FaultProxy, Kind, Requests, Script, Seen};
 use store_testkit::servers::{Bucket, Running, S3sFs, for_test};
 
 use crate::host::{Host, Said, python_image};
@@ -130,6 +133,43 @@ fn a_snapshot_is_pushed_listed_looked_at_verified_pulled_and_removed() {
     let gone = shared.says(&host, &["-q", "remote", "stat", key]);
     assert_eq!(gone.code, Some(7), "{gone:?}");
     assert!(gone.stderr.contains(key), "{gone:?}");
+}
+
+#[test]
+fn an_upload_that_is_interrupted_is_whole_or_forgotten_and_leaves_no_part_in_the_bucket() {
+    let Some(shared) = Shared::new() else { return };
+    let host = Host::new();
+    // More than one part, compressed.
+    let numpy = host.json(&["get", "python", "numpy==2.1.0"]);
+    let key = numpy["key"].as_str().unwrap();
+    // Slow enough that the parts are under way when it is interrupted.
+    let script = Script::new(1).on(
+        Requests::of(Kind::UploadPart).for_ever(),
+        Fault::Delay(Duration::from_secs(3)),
+    );
+    let proxy = FaultProxy::start(&shared.bucket.endpoint, script).unwrap();
+    let behind = shared.bucket.at(&proxy.endpoint());
+    let mut push = host
+        .snaptier(&["-q", "push", key])
+        .envs(behind.environment())
+        .env("SNAPTIER_REMOTE", behind.remote_uri("team"))
+        .spawn()
+        .unwrap();
+    let in_its_midst = |seen: &[Seen]| {
+        let parts = seen.iter().filter(|seen| seen.kind == Kind::UploadPart);
+        parts.count() >= 2
+    };
+    assert!(proxy.wait_until(Duration::from_secs(60), in_its_midst));
+    kill_process(Pid::from_child(&push), Signal::INT).unwrap();
+    assert_eq!(push.wait().unwrap().code(), Some(130));
+    // One that was all sent is made to its end, and any other one forgotten.
+    let (whole, forgotten) = (
+        proxy.count(Kind::CompleteMultipart),
+        proxy.count(Kind::AbortMultipart),
+    );
+    assert_eq!(whole + forgotten, 1);
+    let listed = shared.json(&host, &["remote", "ls"]);
+    assert_eq!(listed["entries"].as_array().unwrap().len(), whole);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub struct SnapshotCache {
     staging: Staging,
     /// Where the staging lies when the cache directory cannot be written to.
     _scratch: Option<Arc<TempDir>>,
+    remote: Option<RemoteLayer>,
     hierarchy: Hierarchy,
 }
 
@@ -65,13 +66,15 @@ impl SnapshotCache {
                 )
             }
         };
+        let mut remote_store = None;
         let mut tiers = vec![Tier::local(Arc::new(disk))];
         if let Some(location) = settings.remote {
             let remote = RemoteLayer::new(location)
                 .map_err(OpenError::Remote)?
                 .with_max_concurrent_uploads(settings.max_concurrent_uploads)
                 .with_progress(progress.clone());
-            tiers.push(Tier::remote(Arc::new(remote)));
+            tiers.push(Tier::remote(Arc::new(remote.clone())));
+            remote_store = Some(remote);
         }
         let images = Images {
             store: ImageStore::new(&settings.image_dir).map_err(OpenError::Images)?,
@@ -96,6 +99,7 @@ impl SnapshotCache {
             vms,
             staging,
             _scratch: scratch,
+            remote: remote_store,
             hierarchy,
         })
     }
@@ -148,10 +152,14 @@ impl SnapshotCache {
         self.hierarchy.stats()
     }
 
-    /// Waits for the uploads that are under way, at most for `limit`, then stops them. Gives those that were
-    /// not over.
+    /// Waits for the uploads that are under way, at most for `limit`, then stops them, and has the store forget
+    /// what it has of them. Gives those that were not over.
     pub async fn shutdown(&self, limit: Duration) -> Vec<Unfinished> {
-        self.hierarchy.shutdown(limit).await
+        let unfinished = self.hierarchy.shutdown(limit).await;
+        if let Some(remote) = &self.remote {
+            remote.settle().await;
+        }
+        unfinished
     }
 }
 

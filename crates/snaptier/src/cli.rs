@@ -8,6 +8,7 @@ mod gc;
 mod get;
 mod image;
 mod key;
+mod leaving;
 mod ls;
 mod progress;
 mod pull;
@@ -46,13 +47,15 @@ pub(crate) fn main() -> u8 {
     };
     let code = runtime.block_on(async {
         // Dropping the command's future is what stops its machines and removes what it has staged.
-        tokio::select! {
+        let code = tokio::select! {
             done = execute(&global, command, &console) => done.unwrap_or_else(|failure| {
                 console.fail(&failure);
                 failure.exit as u8
             }),
             exit = signalled() => exit as u8,
-        }
+        };
+        leaving::leave(CLEANING_UP).await;
+        code
     });
     runtime.shutdown_timeout(CLEANING_UP);
     code

@@ -10,6 +10,7 @@ use super::args::{Global, Request};
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::leaving::{Uploader, remember};
 
 /// What the environment says, overridden by what the command line says.
 pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
@@ -64,9 +65,11 @@ pub(crate) fn remote_store(settings: &Settings, console: &Console) -> Result<Rem
         return Err(Failure::of_text(Exit::Request, message)
             .with_hint("name one with --remote or SNAPTIER_REMOTE"));
     };
-    Ok(RemoteLayer::new(location)?
+    let store = RemoteLayer::new(location)?
         .with_max_concurrent_uploads(settings.max_concurrent_uploads)
-        .with_progress(console.progress()))
+        .with_progress(console.progress());
+    remember(Uploader::Store(store.clone()));
+    Ok(store)
 }
 
 /// Where what comes from elsewhere is made before it is kept.
@@ -86,10 +89,9 @@ pub(crate) fn keys(words: &[String]) -> Result<Vec<CacheKey>, Failure> {
 
 pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, Failure> {
     let settings = settings(global)?;
-    Ok(SnapshotCache::open_with_progress(
-        settings,
-        console.progress(),
-    )?)
+    let cache = SnapshotCache::open_with_progress(settings, console.progress())?;
+    remember(Uploader::Cache(cache.clone()));
+    Ok(cache)
 }
 
 #[cfg(test)]
