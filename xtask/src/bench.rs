@@ -2,8 +2,10 @@
 //! another on every machine.
 
 mod l2;
+mod l3;
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -18,20 +20,36 @@ use crate::cargo::{cargo, metadata, run};
 pub(crate) enum Bench {
     /// The local disk: hits, misses, storing, evicting
     L2,
+    /// The remote store: uploads and downloads on real servers, near and far
+    L3 {
+        /// A peer's script to measure beside: called with a snapshot, a directory and an endpoint, it prints JSON
+        #[arg(long, value_name = "SCRIPT")]
+        peer: Option<PathBuf>,
+        /// The Python that has what the peer's script needs
+        #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+        python: String,
+    },
 }
 
 pub(crate) fn bench(what: &Bench) -> Done {
     match what {
         Bench::L2 => l2::l2(),
+        Bench::L3 { peer, python } => l3::l3(peer.as_deref(), python),
     }
 }
 
-/// A figure beside the one that it is to stay below.
+/// A figure beside the one that it is held against.
 struct Bound {
-    what: &'static str,
+    what: String,
     found: f64,
-    at_most: f64,
+    limit: Limit,
     unit: &'static str,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 /// Runs the criterion bench `name` of `package`.
@@ -55,27 +73,25 @@ fn median(name: &str) -> Result<Duration, Box<dyn std::error::Error>> {
 }
 
 #[expect(clippy::print_stdout, reason = "it is what a command line is for")]
-fn print_times(times: &[(&str, Duration)]) {
-    let mut table = table(&["BENCH", "MEDIAN"]);
-    for (name, time) in times {
-        table.add_row([name, text(*time).as_str()]);
-    }
+fn print_rows(heads: [&str; 2], rows: impl Iterator<Item = [String; 2]>) {
+    let mut table = table(&heads);
+    table.add_rows(rows);
     println!("\n{}", table.trim_fmt());
 }
 
 #[expect(clippy::print_stdout, reason = "it is what a command line is for")]
 fn print_bounds(bounds: &[Bound]) {
-    let mut table = table(&["RATIO", "FOUND", "AT MOST", ""]);
+    let mut table = table(&["RATIO", "FOUND", "WANTED", ""]);
     for bound in bounds {
+        let (sign, limit, is_kept) = match bound.limit {
+            Limit::AtMost(limit) => ("≤", limit, bound.found <= limit),
+            Limit::AtLeast(limit) => ("≥", limit, bound.found >= limit),
+        };
         table.add_row([
-            bound.what.to_owned(),
+            bound.what.clone(),
             format!("{:.2}{}", bound.found, bound.unit),
-            format!("{:.2}{}", bound.at_most, bound.unit),
-            if bound.found <= bound.at_most {
-                "kept".to_owned()
-            } else {
-                "MISSED".to_owned()
-            },
+            format!("{sign} {limit:.2}{}", bound.unit),
+            if is_kept { "kept" } else { "MISSED" }.to_owned(),
         ]);
     }
     println!("\n{}\n", table.trim_fmt());

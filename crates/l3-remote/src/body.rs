@@ -8,9 +8,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// What one request asks for. A request costs a round trip, and a range that was fetched ahead is held in
 /// memory: at 8 MiB the one is small against the transfer and so is the other.
-const RANGE_BYTES: u64 = 8 << 20;
+pub const RANGE_BYTES: u64 = 8 << 20;
 /// How many ranges are fetched ahead of the one that is being read.
-const RANGES_AHEAD: usize = 4;
+pub const RANGES_AHEAD: usize = 4;
 
 /// The bytes of an object, in order.
 ///

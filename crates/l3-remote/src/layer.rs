@@ -45,7 +45,7 @@ pub struct RemoteLayer {
 const MOST_UPLOADS: usize = 4;
 /// Threads that compress or unpack for one transfer. Four keep up with a fast store, and each has a few
 /// frames of memory.
-const MOST_WORKERS: usize = 4;
+pub const MOST_WORKERS: usize = 4;
 
 impl RemoteLayer {
     /// The tier in the store at `location`. Nothing is asked of the store yet.

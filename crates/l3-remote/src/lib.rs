@@ -29,11 +29,13 @@ mod store;
 mod unmanifested;
 mod unpacked;
 
+pub use body::{RANGE_BYTES, RANGES_AHEAD};
 pub use catalogue::{RemoteEntry, RemoteStat};
 pub use keys::S3Keys;
-pub use layer::RemoteLayer;
+pub use layer::{MOST_WORKERS, RemoteLayer};
 pub use lifecycle::lifecycle;
 pub use location::{LocationError, RemoteLocation};
+pub use parts::{PART_BYTES, PARTS_AT_ONCE};
 pub use patience::Patience;
 pub use store::StoreKind;
 pub use unmanifested::LARGEST_UNMANIFESTED;

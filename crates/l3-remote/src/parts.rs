@@ -7,9 +7,10 @@ use opendal::{Error, ErrorKind, Execute, Executor, OperationContext, Operator, W
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-/// A part of a multipart upload, and how many are under way at once.
-const PART_BYTES: usize = 8 << 20;
-const PARTS_AT_ONCE: usize = 4;
+/// A part of a multipart upload, in bytes: few enough requests, and small enough to be sent again.
+pub const PART_BYTES: usize = 8 << 20;
+/// How many parts are under way at once, each held in memory: enough to hide a round trip.
+pub const PARTS_AT_ONCE: usize = 4;
 
 /// An object on its way to the store. It is there once [`finish`](Self::finish) has returned, and not before.
 ///

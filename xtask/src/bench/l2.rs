@@ -1,4 +1,4 @@
-use super::{Bound, criterion, median, print_bounds, print_times};
+use super::{Bound, Limit, criterion, median, print_bounds, print_rows, text};
 use crate::Done;
 
 const NAMES: [&str; 12] = [
@@ -19,37 +19,37 @@ const NAMES: [&str; 12] = [
 /// Measures the local disk.
 pub(crate) fn l2() -> Done {
     criterion("l2-disk", "l2")?;
-    let mut times = Vec::new();
+    let mut rows = Vec::new();
     for name in NAMES {
-        times.push((name, median(name)?));
+        rows.push([name.to_owned(), text(median(name)?)]);
     }
-    print_times(&times);
+    print_rows(["BENCH", "MEDIAN"], rows.into_iter());
 
     let of = |name| median(name).map(|time| time.as_secs_f64());
     let (few, many) = (of("hit among 10")?, of("hit among 100000")?);
     let bounds = [
         Bound {
-            what: "a hit",
+            what: "a hit".to_owned(),
             found: many * 1e6,
-            at_most: 100.0,
+            limit: Limit::AtMost(100.0),
             unit: " µs",
         },
         Bound {
-            what: "a hit among 100,000 to one among 10",
+            what: "a hit among 100,000 to one among 10".to_owned(),
             found: many / few,
-            at_most: 1.25,
+            limit: Limit::AtMost(1.25),
             unit: "",
         },
         Bound {
-            what: "a hit to the bare open, fstat, 4 KiB read and lock",
+            what: "a hit to the bare open, fstat, 4 KiB read and lock".to_owned(),
             found: many / of("bare open, fstat, read, lock")?,
-            at_most: 5.0,
+            limit: Limit::AtMost(5.0),
             unit: "",
         },
         Bound {
-            what: "100 hits to one `qemu-img check` of the file",
+            what: "100 hits to one `qemu-img check` of the file".to_owned(),
             found: 100.0 * many / of("qemu-img check")?,
-            at_most: 1.0,
+            limit: Limit::AtMost(1.0),
             unit: "",
         },
     ];

@@ -3,12 +3,13 @@
 //! Each line on standard output is a JSON object: what was measured, in seconds, medians of several runs. `bound`
 //! is the slower of zstd's own program and the plain transfer of the uncompressed file to the same server; the
 //! `ratio` is the bound over our time, so that 1 is as fast as can be expected. With a snapshot's path in
-//! `SNAPTIER_BENCH_SNAPSHOT`, that one is sent, and what else is measured with it can be compared.
+//! `SNAPTIER_BENCH_SNAPSHOT`, that one is sent. With a peer in `SNAPTIER_BENCH_PEER`, it is measured beside us.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![expect(clippy::print_stdout, reason = "it is what a bench is for")]
 
 mod disk;
+mod peer;
 mod plain;
 
 use std::num::NonZero;
@@ -17,7 +18,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use cache_layer::{CacheLayer, Snapshot};
-use l3_remote::{RemoteLayer, RemoteLocation, S3Keys};
+use l3_remote::{
+    MOST_WORKERS, PART_BYTES, PARTS_AT_ONCE, RANGE_BYTES, RANGES_AHEAD, RemoteLayer,
+    RemoteLocation, S3Keys,
+};
 use serde_json::json;
 use store_testkit::faults::{FaultProxy, Link, Script};
 use store_testkit::servers::{Bucket, Running, S3sFs, SeaweedFs, StoreServer};
@@ -36,6 +40,10 @@ fn main() {
         json!({
             "bytes": made.snapshot.manifest().disk().file_bytes,
             "frame_bytes": l3_remote::object::RAW_FRAME_BYTES,
+            "level": l3_remote::object::LEVEL,
+            "parts": format!("{PARTS_AT_ONCE} of {PART_BYTES}"),
+            "ranges": format!("{RANGES_AHEAD} of {RANGE_BYTES}"),
+            "most_workers": MOST_WORKERS,
             "runs": RUNS,
             "zstd_compress_s": zstd.0,
             "zstd_decompress_s": zstd.1,
@@ -46,7 +54,11 @@ fn main() {
         let running = Running::start(server, &at).unwrap();
         let bucket = running.make_bucket("bench").unwrap();
         runtime.block_on(near(server.name(), &made, &bucket, zstd));
-        runtime.block_on(far(server.name(), &made, &bucket));
+        let snapshot = made.snapshot.path();
+        if let Some(times) = peer::times(&bucket, snapshot, &dir.path().join("peer")) {
+            println!("{}", json!({ "server": server.name(), "peer": times }));
+        }
+        runtime.block_on(far(server.name(), &made, &bucket, dir.path()));
     }
 }
 
@@ -80,7 +92,7 @@ async fn near(server: &str, made: &Made, bucket: &Bucket, zstd: (f64, f64)) {
 }
 
 /// Twenty milliseconds away, and 64 MB/s for each connection.
-async fn far(server: &str, made: &Made, bucket: &Bucket) {
+async fn far(server: &str, made: &Made, bucket: &Bucket, dir: &Path) {
     let link = Link {
         round_trip: Duration::from_millis(20),
         bytes_per_second: NonZero::new(64_000_000),
@@ -93,7 +105,7 @@ async fn far(server: &str, made: &Made, bucket: &Bucket) {
     let mut streams = Vec::new();
     for _ in 0..RUNS {
         ranges.push(download(&layer, made).await);
-        streams.push(plain::one_stream(&bucket, &object).await);
+        streams.push(plain::one_stream(&bucket, &object, &dir.join("streamed")).await);
     }
     let (ranges, stream) = (median(ranges), median(streams));
     println!(

@@ -1,6 +1,7 @@
 //! The same bytes as they are, by the same client: what the server and the way to it allow.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use futures::TryStreamExt;
@@ -36,11 +37,27 @@ pub(crate) async fn transfer(bucket: &Bucket, file: &Path, runs: usize) -> (f64,
     (median(puts), median(gets))
 }
 
-/// What one request takes that brings `object`, and nothing is done with it.
-pub(crate) async fn one_stream(bucket: &Bucket, object: &str) -> f64 {
+/// What one request takes that brings `object`, unpacked as it comes into the file `to`.
+pub(crate) async fn one_stream(bucket: &Bucket, object: &str, to: &Path) -> f64 {
     let store = store(bucket);
     let bytes = store.stat(object).await.unwrap().content_length();
-    let get = async { drain(store.reader(object).await.unwrap(), bytes).await };
+    let (pieces, mut arriving) = tokio::sync::mpsc::channel::<bytes::Bytes>(16);
+    let mut file = zstd::stream::write::Decoder::new(fs::File::create(to).unwrap()).unwrap();
+    let get = async {
+        let unpack = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = arriving.blocking_recv() {
+                file.write_all(&piece).unwrap();
+            }
+            file.flush().unwrap();
+        });
+        let reader = store.reader(object).await.unwrap();
+        let mut stream = reader.into_stream(0..bytes).await.unwrap();
+        while let Some(piece) = stream.try_next().await.unwrap() {
+            pieces.send(piece.to_bytes()).await.unwrap();
+        }
+        drop(pieces);
+        unpack.await.unwrap();
+    };
     timed(get).await.0
 }
 

@@ -2,16 +2,12 @@ use std::io;
 
 use cache_layer::Manifest;
 
-use super::TAG;
+use super::{LEVEL, TAG};
 use crate::pool::{Pool, Pooled};
 
 pub(super) const MANIFEST_MAGIC: u32 = 0x184D_2A53;
 /// A skippable frame's magic number and length.
 pub(super) const SKIPPABLE_HEAD: usize = 8;
-
-/// The zstd level. Level 3 is a third slower than level 1 and makes objects some 10 % smaller, which every
-/// download gains from.
-const LEVEL: i32 = 3;
 
 /// The frame that an object begins with.
 pub(crate) fn manifest_frame(manifest: &Manifest) -> Vec<u8> {
