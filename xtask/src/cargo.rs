@@ -20,8 +20,7 @@ pub(crate) fn test(long: bool, args: &[String]) -> Done {
 
 /// Builds the command `snaptier` and says where it is.
 pub(crate) fn build_snaptier() -> Result<Utf8PathBuf, Box<dyn std::error::Error>> {
-    // The whole workspace, or other features would be chosen and all dependencies built again.
-    run(cargo().args(["build", "--workspace", "--bin", "snaptier"]))?;
+    run(cargo().args(["build", "--package", "snaptier"]))?;
     Ok(metadata()?.target_directory.join("debug/snaptier"))
 }
 
