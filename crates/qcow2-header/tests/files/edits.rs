@@ -9,6 +9,16 @@ pub(crate) fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/qcow2")
 }
 
+/// Every stored file, good and hostile.
+pub(crate) fn stored_files() -> Vec<PathBuf> {
+    [fixtures(), fixtures().join("hostile")]
+        .iter()
+        .flat_map(|dir| std::fs::read_dir(dir).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|it| it == "qcow2"))
+        .collect()
+}
+
 pub(crate) fn stored(name: &str) -> Image {
     let path = fixtures().join(name);
     Image(std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))

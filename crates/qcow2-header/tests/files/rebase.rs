@@ -6,6 +6,7 @@ use std::path::Path;
 use qcow2_header::{Qcow2Error, Qcow2Header, set_backing_file};
 
 use crate::check;
+use crate::edits::stored_files;
 use crate::qemu::{Disks, qemu_img};
 
 #[test]
@@ -85,6 +86,36 @@ fn a_name_that_is_only_a_path_passes_whatever_is_in_it() {
             (Path::new(fine), "raw")
         );
     }
+}
+
+#[test]
+fn every_stored_file_that_can_be_given_another_backing_file_is_otherwise_the_same() {
+    let mut given = 0;
+    for path in stored_files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let Ok(header) = Qcow2Header::read(Cursor::new(&bytes)) else {
+            continue;
+        };
+        let tables = header.check_tables(Cursor::new(&bytes));
+        let mut file = Cursor::new(bytes.clone());
+        if set_backing_file(&mut file, "/srv/base.qcow2", "qcow2").is_err() {
+            assert!(file.into_inner() == bytes, "{}", path.display());
+            continue;
+        }
+        let rebased = Qcow2Header::read(&mut file).unwrap();
+        assert_eq!(rebased.backing.as_ref().unwrap().name, b"/srv/base.qcow2");
+        assert_eq!(
+            rebased.check_tables(&mut file).map_err(|e| e.to_string()),
+            tables.map_err(|e| e.to_string()),
+            "{}",
+            path.display()
+        );
+        let once = file.get_ref().clone();
+        set_backing_file(&mut file, "/srv/base.qcow2", "qcow2").unwrap();
+        assert!(file.into_inner() == once, "{}", path.display());
+        given += 1;
+    }
+    assert!(given >= 10, "{given} files are not the whole corpus");
 }
 
 #[test]
