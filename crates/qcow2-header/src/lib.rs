@@ -11,7 +11,7 @@
 //!
 //! No bytes make any of it panic, and none make it read more than the file's tables once. What it keeps in
 //! memory is a number for each L2 table and refcount block, which the format bounds: a few KiB for a disk of
-//! some GiB, about 100 MiB for the worst that a file can say.
+//! some GiB, and below 200 MiB for the worst that a file can say.
 //!
 //! The format is that of QEMU's `docs/interop/qcow2.txt`, versions 2 and 3.
 
