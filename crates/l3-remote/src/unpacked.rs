@@ -147,8 +147,8 @@ impl Unpacked {
             }
         }
         let header = Qcow2Header::read(&mut self.file)?;
-        header.check_tables(&mut self.file)?;
         let (named, format) = header.require_overlay()?;
+        header.check_tables(&mut self.file)?;
         if declared.is_some_and(|declared| declared.virtual_bytes != header.virtual_bytes) {
             return Err(UnpackedError::Digest);
         }
