@@ -7,7 +7,7 @@
 //! it declares bounds what is unpacked, the bytes must have the digest that it declares, and the qcow2
 //! header must be that of a plain overlay before it is made to name this host's base image.
 //!
-//! An upload takes less than 128 MiB of memory and a download less than 160 MiB, whatever the size of the
+//! An upload takes less than 128 MiB of memory and a download less than 256 MiB, whatever the size of the
 //! snapshot.
 
 mod body;
