@@ -104,6 +104,21 @@ impl DiskLayer {
         lock.map_err(|error| LayerError::from_io(format!("lock the entry {key}"), error))
     }
 
+    /// The same for whoever mends what it finds, where that can be: a directory that is only read needs no lock.
+    pub(crate) async fn lock_entry_to_look(
+        &self,
+        key: &CacheKey,
+    ) -> Result<Option<KeyLock>, LayerError> {
+        match self.staging() {
+            Some(_) => self.lock_entry(key).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn require_writable(&self) -> Result<(), LayerError> {
+        self.0.require_writable().map(drop)
+    }
+
     /// Held by whoever makes room until that room is taken, so that two do not take the same.
     pub(crate) async fn lock_room(&self) -> Result<KeyLock, LayerError> {
         let lock = KeyLock::acquire(self.0.layout.room_lock()).await;
@@ -130,16 +145,13 @@ impl CacheLayer for DiskLayer {
             return Ok(lookup);
         }
         // Somebody may be replacing it just now. With the lock, what is there is what stays.
-        let _lock = match self.staging() {
-            Some(_) => Some(self.lock_entry(&spec.key()).await?),
-            None => None,
-        };
+        let _lock = self.lock_entry_to_look(&spec.key()).await?;
         let wanted = spec.clone();
         self.on(move |directory| directory.settle(&wanted)).await
     }
 
     async fn put(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError> {
-        self.0.require_writable()?;
+        self.require_writable()?;
         let _lock = self.lock_entry(snapshot.key()).await?;
         let new = snapshot.clone();
         let there = self.on(move |directory| directory.already_there(&new));
@@ -168,7 +180,7 @@ impl CacheLayer for DiskLayer {
     }
 
     async fn remove(&self, key: &CacheKey) -> Result<(), LayerError> {
-        self.0.require_writable()?;
+        self.require_writable()?;
         let _lock = self.lock_entry(key).await?;
         let key = key.clone();
         let context = format!("remove the entry {key}");

@@ -49,8 +49,7 @@ impl DiskLayer {
     ///
     /// The directory cannot be read or written to.
     pub async fn collect(&self, budget: Budget) -> Result<Eviction, LayerError> {
-        self.on(|directory| directory.require_writable().map(drop))
-            .await?;
+        self.require_writable()?;
         let _room = self.lock_room().await?;
         let context = self.context("collect garbage in");
         let collected = self.on(move |directory| {
@@ -88,10 +87,7 @@ impl DiskLayer {
     ///
     /// The entry cannot be read, or `qemu-img` cannot be run.
     pub async fn verify(&self, key: &CacheKey, audit: &Audit) -> Result<Audited, LayerError> {
-        let _lock = match self.staging() {
-            Some(_) => Some(self.lock_entry(key).await?),
-            None => None,
-        };
+        let _lock = self.lock_entry_to_look(key).await?;
         let (key, audit) = (key.clone(), audit.clone());
         self.on(move |directory| audit::verify(directory, &key, &audit))
             .await

@@ -1,7 +1,5 @@
 use std::time::Instant;
 
-use base_image::ImageStore;
-use cache_key::SnapshotSpec;
 use cache_layer::CacheLayer;
 use serde_json::json;
 
@@ -10,7 +8,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::progress::Took;
-use super::wiring::{local_disk, packages, remote_store, settings, staging};
+use super::wiring::{local_disk, packages, remote_store, settings, spec, staging};
 
 /// Brings a snapshot from the remote store to the local disk, and builds nothing. Prints its path.
 pub(crate) async fn pull(
@@ -19,18 +17,10 @@ pub(crate) async fn pull(
     console: &Console,
 ) -> Result<(), Failure> {
     let packages = packages(request)?;
-    let language = packages.language();
     let settings = settings(global)?;
     let remote = remote_store(&settings, console)?;
     let disk = local_disk(&settings)?;
-    let image = ImageStore::new(&settings.image_dir)?.find(language).await?;
-    let image = image.ok_or_else(|| {
-        let message =
-            format!("a snapshot lies over a base image, and there is none for {language}");
-        let hint = format!("make it with `snaptier image build {language}`");
-        Failure::of_text(Exit::Host, message).with_hint(hint)
-    })?;
-    let spec = SnapshotSpec::new(image.base_image(), packages);
+    let spec = spec(&settings, packages, "a snapshot lies over a base image").await?;
 
     let began = Instant::now();
     let received = remote.get(&spec, staging(&disk)?).await?;

@@ -1,6 +1,7 @@
 //! From the command line's words to settings, and to what is asked for.
 
-use cache_key::{CacheKey, Language, PackageSet, ParseCacheKeyError};
+use base_image::ImageStore;
+use cache_key::{CacheKey, Language, PackageSet, ParseCacheKeyError, SnapshotSpec};
 use cache_layer::Staging;
 use l2_disk::{Budget, DiskLayer};
 use l3_remote::RemoteLayer;
@@ -46,6 +47,25 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
 pub(crate) fn packages(request: &Request) -> Result<PackageSet, Failure> {
     let language: Language = request.language.parse()?;
     Ok(PackageSet::parse(language, &request.packages)?)
+}
+
+/// What is asked for over the base image that this host has. Where it has none, `why` says what one is needed for.
+pub(crate) async fn spec(
+    settings: &Settings,
+    packages: PackageSet,
+    why: &str,
+) -> Result<SnapshotSpec, Failure> {
+    let language = packages.language();
+    let image = ImageStore::new(&settings.image_dir)?.find(language).await?;
+    let image = image.ok_or_else(|| {
+        let hint = format!("make it with `snaptier image build {language}`");
+        Failure::of_text(
+            Exit::Host,
+            format!("{why}, and there is none for {language}"),
+        )
+        .with_hint(hint)
+    })?;
+    Ok(SnapshotSpec::new(image.base_image(), packages))
 }
 
 /// The local tier alone.
