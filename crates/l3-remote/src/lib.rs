@@ -20,6 +20,7 @@ mod layer;
 mod lifecycle;
 mod location;
 pub mod object;
+mod pace;
 mod parts;
 mod patience;
 mod pool;

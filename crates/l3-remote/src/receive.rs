@@ -209,7 +209,7 @@ pub(crate) async fn next(body: &mut Body, path: &str) -> Result<Option<Buffer>, 
     next.map_err(|error| layer_error(format!("download {path}"), error))
 }
 
-/// The frames of an object. Once the first is there, what follows is fetched ahead.
+/// The frames of an object.
 fn frames(
     body: Body,
     beginning: &[u8],
@@ -219,15 +219,12 @@ fn frames(
     let mut splitter = Splitter::new(pool);
     splitter.push(beginning);
     stream::try_unfold(
-        (body, splitter, false),
-        move |(mut body, mut splitter, began)| async move {
+        (body, splitter),
+        move |(mut body, mut splitter)| async move {
             let unsound = |error: ObjectError| corrupt(path).with_source(error);
-            if began {
-                body.fetch_ahead();
-            }
             loop {
                 if let Some(frame) = splitter.next().map_err(unsound)? {
-                    return Ok(Some((frame, (body, splitter, true))));
+                    return Ok(Some((frame, (body, splitter))));
                 }
                 match next(&mut body, path).await? {
                     Some(bytes) => Iterator::for_each(bytes, |bytes| splitter.push(&bytes)),

@@ -37,7 +37,6 @@ pub(crate) async fn take_in(
     let disk = Unpacked::create(file.path(), 0);
     let disk = disk.map_err(|error| error.of_object(path))?;
 
-    body.fetch_ahead();
     let (pieces, unpacked) = mpsc::channel::<Vec<u8>>(1);
     let fetch = async {
         let pieces = pieces;
