@@ -49,6 +49,20 @@ async fn a_byte_that_rotted_unseen_is_found_and_the_entry_is_removed() {
 }
 
 #[tokio::test]
+async fn an_entry_that_was_copied_here_is_as_sound_as_its_bytes() {
+    let host = Host::new();
+    host.put(REQUESTS).await;
+    let copy = host.entry().with_extension("copy");
+    fs::copy(host.entry(), &copy).unwrap();
+    fs::rename(&copy, host.entry()).unwrap();
+    assert_eq!(verify(&host).await, Audited::Sound);
+    assert!(host.get().await.is_hit());
+
+    rot(&host.entry());
+    assert!(matches!(verify(&host).await, Audited::Unusable(_)));
+}
+
+#[tokio::test]
 async fn a_base_image_that_changed_makes_its_snapshots_unusable() {
     let host = Host::new();
     host.put(REQUESTS).await;
