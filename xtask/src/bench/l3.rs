@@ -23,18 +23,14 @@ pub(crate) fn l3(peer: Option<&Path>, python: &str) -> Done {
     let mut bounds = Vec::new();
     for line in &lines {
         let server = line["server"].as_str().unwrap_or("zstd -3 -T2");
-        if let Some(peer) = line.get("peer") {
-            rows.push((format!("{server}: the peer's upload"), &peer["l3_upload_s"]));
-            rows.push((
-                format!("{server}: the peer's download"),
-                &peer["l3_download_s"],
-            ));
-            let ours = |what: &str| of(&lines, server, what);
+        if line.get("peer_upload_s").is_some() {
             for what in ["upload", "download"] {
-                let theirs = peer[format!("l3_{what}_s")].as_f64().unwrap_or(0.0);
+                let theirs = &line[format!("peer_{what}_s")];
+                rows.push((format!("{server}: the peer's {what}"), theirs));
+                let ours = of(&lines, server, &format!("{what}_s"));
                 bounds.push(at_least(
                     format!("{server}: the peer's {what} to ours"),
-                    theirs / ours(&format!("{what}_s")),
+                    theirs.as_f64().unwrap_or(0.0) / ours,
                     2.0,
                 ));
             }

@@ -55,8 +55,12 @@ fn main() {
         let bucket = running.make_bucket("bench").unwrap();
         runtime.block_on(near(server.name(), &made, &bucket, zstd));
         let snapshot = made.snapshot.path();
-        if let Some(times) = peer::times(&bucket, snapshot, &dir.path().join("peer")) {
-            println!("{}", json!({ "server": server.name(), "peer": times }));
+        let peer = peer::transfer(&bucket, snapshot, &dir.path().join("peer"), RUNS);
+        if let Some((upload, download)) = peer {
+            println!(
+                "{}",
+                json!({ "server": server.name(), "peer_upload_s": upload, "peer_download_s": download })
+            );
         }
         runtime.block_on(far(server.name(), &made, &bucket, dir.path()));
     }
