@@ -69,6 +69,10 @@ impl RemoteLayer {
     ) -> Result<Self, LayerError> {
         let store = location.store().operator();
         let store = store.map_err(|error| layer_error(format!("use {location}"), error))?;
+        let store = patience.connected(&store).map_err(|error| {
+            let kind = LayerErrorKind::Unavailable { temporary: false };
+            LayerError::new(kind, format!("set up connections to {location}")).with_source(error)
+        })?;
         let cleaning = TaskTracker::new();
         // It can be waited for at any time; what comes later is tracked all the same.
         cleaning.close();

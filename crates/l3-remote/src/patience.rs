@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use opendal::Operator;
 use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
+use opendal::{HttpTransporter, Operator};
+use opendal_http_transport_reqwest::ReqwestTransport;
 
 /// How long a store is waited for, and how often it is asked again.
 ///
@@ -11,9 +12,11 @@ use opendal::layers::{RetryEvent, RetryLayer, TimeoutLayer};
 pub struct Patience {
     /// The longest that a call that moves no data may take; 30 seconds.
     pub call: Duration,
-    /// A download that brings no byte for this long is cut off, and taken up again where it was; 20 seconds.
+    /// A download that brings no byte for this long is cut off, and taken up again where it was; 20 seconds. So is
+    /// an upload of which the store's host takes no byte for this long, on Linux, and its part sent again.
     pub idle: Duration,
-    /// The longest that one part of an upload, of 8 MiB, may take; 5 minutes. Four are under way at once.
+    /// The longest that one part of an upload, of 8 MiB, may take on the way and in the store; 5 minutes. Four are
+    /// under way at once.
     pub part: Duration,
     /// How often what fails with a chance to succeed is tried again, each time for a call, a part or a
     /// stretch of a download; 4. 0 is never.
@@ -39,6 +42,17 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// The same store over connections that are given up when nobody at their other end takes what is sent: the only
+    /// sign of life that an upload gives before its part has been written.
+    pub(crate) fn connected(&self, store: &Operator) -> reqwest::Result<Operator> {
+        let client = reqwest::Client::builder();
+        #[cfg(target_os = "linux")]
+        let client = client.tcp_user_timeout(self.idle);
+        let transport = HttpTransporter::new(ReqwestTransport::new(client.build()?));
+        let context = store.context().with_http_transport(transport);
+        Ok(store.clone().with_context(context))
+    }
+
     /// A store that is read from with this patience.
     pub(crate) fn reading(&self, store: Operator) -> Operator {
         self.layered(store, self.idle)

@@ -1,17 +1,18 @@
 //! A real server behind a network that fails: the right bytes or a told error, and nothing half-made.
 
 use std::fs;
+use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_layer::{CacheLayer, LayerError, LayerErrorKind, Lookup, Snapshot};
 use futures::TryStreamExt;
 use l3_remote::RemoteLayer;
-use store_testkit::faults::{Fault, FaultProxy, Kind, Requests, Script, Seen};
+use store_testkit::faults::{Fault, FaultProxy, Kind, Link, Requests, Script, Seen};
 use store_testkit::servers::S3sFs;
 
 use crate::host::Host;
-use crate::place::{Place, layer, location};
+use crate::place::{Place, impatient, layer, location};
 
 /// The seed of what is random in a fault.
 const SEED: u64 = 20;
@@ -24,13 +25,19 @@ struct Scene {
     snapshot: Snapshot,
 }
 
+/// A connection of which is too slow for a download in one stream.
+const NARROW: Link = Link {
+    round_trip: Duration::ZERO,
+    bytes_per_second: NonZero::new(64_000_000),
+};
+
 impl Scene {
     async fn new(script: Script) -> Option<Self> {
         let place = Place::on(&S3sFs)?;
         let host = Host::new("base");
         let snapshot = host.large_snapshot("a==1");
         let bucket = place.bucket.as_ref().unwrap();
-        let proxy = FaultProxy::start(&bucket.endpoint, script).unwrap();
+        let proxy = FaultProxy::over(&bucket.endpoint, script, NARROW).unwrap();
         Some(Self {
             place,
             proxy: Arc::new(proxy),
@@ -205,6 +212,29 @@ uploads! {
         Requests::of(Kind::CompleteMultipart).for_ever(), Fault::Answer { status: 200, code: "InternalError" } => Some(FOR_NOW);
     a_credential_that_expires_in_the_midst_of_an_upload_is_told_as_denied:
         Requests::of(Kind::UploadPart).nth(2).for_ever(), Fault::expired_token() => Some(LayerErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn an_upload_of_which_nothing_is_taken_any_more_is_cut_off_and_sent_again() {
+    let fault = Fault::StallInRequest { after: 100_000 };
+    let script = Script::new(SEED).on(Requests::of(Kind::UploadPart).nth(2), fault);
+    let Some(scene) = Scene::new(script).await else {
+        return;
+    };
+    // Parts are as large as they can be, so that the sockets on the way do not hold a whole one.
+    let snapshot = scene.host.incompressible_snapshot("b==1", "96M");
+    let mut patience = impatient();
+    patience.part = Duration::from_mins(10);
+    let bucket = scene.place.bucket.as_ref().unwrap();
+    let location = location(&bucket.at(&scene.proxy.endpoint()), "team/a");
+    let layer = RemoteLayer::with_patience(location, &patience).unwrap();
+    let began = Instant::now();
+    layer.put(&snapshot).await.unwrap();
+    assert_eq!(scene.proxy.injected(0), 1);
+    assert!(
+        began.elapsed() < patience.part,
+        "silence did not cut it off"
+    );
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::set_socket_linger;
 
 use super::Fault;
@@ -105,12 +106,16 @@ impl Connection<'_> {
         let server = self.shared.keep(TcpStream::connect(self.shared.server)?)?;
         let mut to_server = Paced::new(&*server, self.shared.link, &self.shared.stop);
         to_server.write_all(&request.bytes())?;
-        if let Some(Fault::DropInRequest { after }) = due.as_ref().map(|due| due.fault)
+        if let Some(fault @ (Fault::DropInRequest { after } | Fault::StallInRequest { after })) =
+            due.as_ref().map(|due| due.fault)
             && matches!(request.body(), Length::Exactly(length) if length > after)
         {
             copy_exactly(&mut self.from, &mut to_server, after)?;
-            set_socket_linger(&server, Some(Duration::ZERO))?;
             injected();
+            if matches!(fault, Fault::StallInRequest { .. }) {
+                self.until_client_is_gone()?;
+            }
+            set_socket_linger(&server, Some(Duration::ZERO))?;
             return Ok(After::Reset);
         }
         let sent = match copy(&mut self.from, &mut to_server, request.body()) {
@@ -201,6 +206,19 @@ impl Connection<'_> {
 
     fn until_client_gives_up(&mut self) {
         let _ = io::copy(&mut self.from.by_ref(), &mut io::sink());
+    }
+
+    /// The same, and reads nothing meanwhile.
+    fn until_client_is_gone(&self) -> io::Result<()> {
+        let client = *self.from.get_ref();
+        let a_while = Timespec::try_from(Duration::from_millis(50)).map_err(io::Error::other)?;
+        while !self.shared.stop.is_now() {
+            let mut ends = [PollFd::new(client, PollFlags::RDHUP)];
+            if poll(&mut ends, Some(&a_while))? > 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 }
 

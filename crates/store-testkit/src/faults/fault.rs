@@ -21,6 +21,12 @@ pub enum Fault {
         /// Bytes of the body that reach the server.
         after: u64,
     },
+    /// Nothing more of the request is read after `after` bytes of its body, until the client gives up. What the
+    /// sockets between hold is a few MB more.
+    StallInRequest {
+        /// Bytes of the body that reach the server.
+        after: u64,
+    },
     /// The connection is reset when the server has answered: what was asked is done, and the client not told.
     DropAfter,
     /// The connection is reset after `after` bytes of the answer's body.
