@@ -17,6 +17,7 @@ mod lock;
 mod lookup;
 mod manifest;
 mod progress;
+mod progress_channel;
 mod snapshot;
 mod staging;
 
@@ -32,7 +33,10 @@ pub use manifest::{
     Disk, MANIFEST_FORMAT_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError, Provenance,
     ResolvedPackage,
 };
-pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink, Subject};
+pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink, Retrying, Subject};
+pub use progress_channel::{
+    Progress, ProgressReceiver, ProgressSender, SubjectBuf, WhatHappened, progress_channel,
+};
 pub use snapshot::Snapshot;
 pub use staging::{StagedFile, Staging};
 

@@ -1,10 +1,12 @@
 use std::fmt::{self, Debug};
+use std::time::Duration;
 
 use cache_key::{CacheKey, Language};
 
 /// Where long work reports how far it has come. Handed to a layer or a builder when it is made.
 ///
-/// Called from worker threads; an implementation must return at once.
+/// Called from worker threads; an implementation must return at once. Whoever would rather read events
+/// where it suits them takes a [`progress_channel`](crate::progress_channel).
 pub trait ProgressSink: Debug + Send + Sync {
     /// Something happened to the work on `subject`.
     fn report(&self, subject: Subject<'_>, event: ProgressEvent<'_>);
@@ -49,10 +51,50 @@ pub enum ProgressEvent<'a> {
         /// Bytes in all.
         total: Option<u64>,
     },
-    /// A remark from the work itself: a line of the installer, an accelerator that was not there.
+    /// A line that the installer wrote in the guest, without control characters. A stranger's words.
+    InstallerLine(&'a str),
+    /// A try failed in a way that may pass, and there will be another.
+    Retrying(Retrying<'a>),
+    /// Guests run slower than they could on other hosts.
+    Slow {
+        /// What executes them: `tcg`.
+        accelerator: &'a str,
+        /// Why nothing better does.
+        why: &'a str,
+    },
+    /// A remark from the work itself.
     Note(&'a str),
     /// The phase is over, well or badly.
     Finished(Phase),
+}
+
+/// Another try of something that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retrying<'a> {
+    /// Which one it is: 1 for the first after the one that failed at once.
+    pub retry: u32,
+    /// How many there are at most.
+    pub of: u32,
+    /// How long it is waited before it.
+    pub wait: Duration,
+    /// Whether it goes on in the same virtual machine; a new one is booted otherwise.
+    pub same_vm: bool,
+    /// What failed.
+    pub reason: &'a str,
+}
+
+impl fmt::Display for Retrying<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "retry {} of {} in {:.1} s in {} VM: {}",
+            self.retry,
+            self.of,
+            self.wait.as_secs_f64(),
+            if self.same_vm { "the same" } else { "a new" },
+            self.reason
+        )
+    }
 }
 
 /// The phases a request can go through, in the order in which they come.
@@ -142,7 +184,12 @@ impl<'a> InPhase<'a> {
 
     /// Reports a remark.
     pub fn note(&self, remark: &str) {
-        self.sink.report(self.subject, ProgressEvent::Note(remark));
+        self.report(ProgressEvent::Note(remark));
+    }
+
+    /// Reports something that happens in the phase.
+    pub fn report(&self, event: ProgressEvent<'_>) {
+        self.sink.report(self.subject, event);
     }
 }
 

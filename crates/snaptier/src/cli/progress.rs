@@ -46,12 +46,14 @@ impl ProgressSink for Lines {
                 self.print(format_args!("{subject}: {phase}"));
             }
             ProgressEvent::Note(note) => self.print(format_args!("{subject}:   {note}")),
+            ProgressEvent::InstallerLine(line) if line.trim().is_empty() => {}
+            ProgressEvent::InstallerLine(line) => self.print(format_args!("{subject}: | {line}")),
             ProgressEvent::Finished(phase) => {
                 let since = locked(&self.since).remove(&(subject.to_string(), phase));
                 let took = since.map_or(Duration::ZERO, |since| since.elapsed());
                 self.print(format_args!("{subject}: {phase} took {}", Took(took)));
             }
-            // A line for each would be a flood.
+            // Bytes would be a flood; retries and a slow accelerator are warned of by whoever finds them.
             _ => {}
         }
     }
@@ -105,7 +107,9 @@ impl ProgressSink for Bars {
                     bar.set_position(done);
                 }
             }
-            ProgressEvent::Note(note) => {
+            ProgressEvent::Note(note) | ProgressEvent::InstallerLine(note)
+                if !note.trim().is_empty() =>
+            {
                 for ((subject, _), bar) in under_way.iter() {
                     if *subject == name {
                         bar.set_message(note.to_owned());
