@@ -31,7 +31,7 @@ pub use lock::KeyLock;
 pub use lookup::Lookup;
 pub use manifest::{
     Disk, MANIFEST_FORMAT_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError, Provenance,
-    ResolvedPackage,
+    ResolvedPackage, Tool,
 };
 pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink, Retrying, Subject};
 pub use progress_channel::{

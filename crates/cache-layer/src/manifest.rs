@@ -1,3 +1,4 @@
+use std::fmt;
 use std::io;
 
 use cache_key::{CacheKey, CanonicalSpec};
@@ -8,6 +9,9 @@ use thiserror::Error;
 use crate::ContentDigest;
 
 /// The manifest format that this crate writes. It reads this one and every older one.
+///
+/// A field that may be absent, and that a reader may pass over, is added without a new version; whatever
+/// changes what the others mean needs one.
 pub const MANIFEST_FORMAT_VERSION: u32 = 1;
 
 /// A manifest's JSON is never longer than this, in bytes; a longer one is refused unread.
@@ -47,6 +51,25 @@ pub struct Provenance {
     /// The packages that are installed, dependencies included, as the installer lists them.
     #[serde(default)]
     pub resolved: Vec<ResolvedPackage>,
+    /// The programs that took part, with their versions: QEMU, the installer. Empty where it is not known,
+    /// and in manifests of release 0.1.0 and before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Tool>,
+}
+
+/// A program that took part in a build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// The program: `qemu`, `uv`, `npm`.
+    pub name: String,
+    /// The version by its own account.
+    pub version: String,
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
+    }
 }
 
 /// One installed package, in the installer's own spelling.
@@ -230,6 +253,7 @@ mod tests {
                 "built_at": "2026-01-02T03:04:05Z",
                 "built_by": "snaptier 0.1.0",
                 "resolved": [{ "name": "idna", "version": "3.7" }],
+                "tools": [{ "name": "qemu", "version": "7.2.22" }, { "name": "uv", "version": "0.13.9" }],
             },
         })
     }
@@ -254,6 +278,17 @@ mod tests {
         let mut other = json();
         other["key"] = "python-v0.1-ffffffff-base".into();
         assert!(matches!(parse(&other), Err(ManifestError::Malformed(_))));
+    }
+
+    #[test]
+    fn a_manifest_from_before_tools_were_told_reads_and_is_written_as_it_was() {
+        let mut old = json();
+        let provenance = old["provenance"].as_object_mut().unwrap();
+        provenance.remove("tools");
+        let manifest = parse(&old).unwrap();
+        assert_eq!(manifest.provenance().tools, []);
+        let written: Value = serde_json::from_slice(&manifest.to_json()).unwrap();
+        assert_eq!(written, old);
     }
 
     #[test]

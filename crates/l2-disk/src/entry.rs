@@ -190,6 +190,7 @@ fn adopted(data: &Metadata) -> Provenance {
         built_at: modified.try_into().unwrap_or_default(),
         built_by: "unknown, found without a manifest".to_owned(),
         resolved: Vec::new(),
+        tools: Vec::new(),
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) async fn take_in(
         built_at: body.version().modified.unwrap_or(Timestamp::UNIX_EPOCH),
         built_by: format!("unknown, found without a manifest in {source}"),
         resolved: Vec::new(),
+        tools: Vec::new(),
     };
     let file = receiver.staging.file(&key);
     let disk = Unpacked::create(file.path(), 0);

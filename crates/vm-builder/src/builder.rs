@@ -111,6 +111,7 @@ impl SnapshotBuilder for VmBuilder {
             built_at: Timestamp::now(),
             built_by: concat!("snaptier ", env!("CARGO_PKG_VERSION")).to_owned(),
             resolved,
+            tools: Vec::new(),
         };
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Ok(Snapshot::new(file.path().to_owned(), manifest).held_by(file))

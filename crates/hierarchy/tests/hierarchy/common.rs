@@ -79,6 +79,7 @@ pub(crate) fn snapshot(spec: &SnapshotSpec, owner: &str) -> Snapshot {
         built_at: Timestamp::UNIX_EPOCH,
         built_by: "test".to_owned(),
         resolved: Vec::new(),
+        tools: Vec::new(),
     };
     let manifest = Manifest::new(spec.canonical(), disk, provenance);
     Snapshot::new(format!("/{owner}/{}.qcow2", spec.key()), manifest)

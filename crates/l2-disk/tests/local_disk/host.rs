@@ -145,6 +145,7 @@ impl Disks {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "test".to_owned(),
             resolved: RESOLVED.map(resolved).into(),
+            tools: Vec::new(),
         };
         Manifest::new(self.spec(package).canonical(), disk, provenance)
     }

@@ -46,6 +46,7 @@ impl Made {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "bench".to_owned(),
             resolved: Vec::new(),
+            tools: Vec::new(),
         };
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Self {

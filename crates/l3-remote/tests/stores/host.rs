@@ -119,6 +119,7 @@ impl Host {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "test".to_owned(),
             resolved: Vec::new(),
+            tools: Vec::new(),
         };
         Snapshot::new(
             file.path().to_owned(),

@@ -71,6 +71,10 @@ async fn stat(layer: &RemoteLayer, key: &CacheKey, console: &Console) -> Result<
                 format!("base      {}", manifest.spec().base_image()),
                 format!("built     {} by {}", built.built_at, built.built_by),
             ]);
+            if !built.tools.is_empty() {
+                let tools: Vec<_> = built.tools.iter().map(ToString::to_string).collect();
+                lines.push(format!("with      {}", tools.join(", ")));
+            }
         }
         None => lines.push("manifest  none that can be read".to_owned()),
     }
