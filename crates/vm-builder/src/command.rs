@@ -137,20 +137,29 @@ fn some(read: io::Result<usize>) -> io::Result<usize> {
     }
 }
 
+/// More than a socket holds. What comes after as much is from somebody who outlived the command, and may
+/// never end.
+const MOST_LEFT: usize = 4 << 20;
+
 /// Passes on what is there already. Asks the socket itself: what tokio knows of it may be older.
 fn drain(
     stream: &UnixStream,
     buffer: &mut [u8],
     mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    loop {
+    let mut left = 0;
+    while left < MOST_LEFT {
         match rustix::io::read(stream, &mut *buffer) {
-            Ok(0) | Err(Errno::WOULDBLOCK) => return Ok(()),
-            Ok(read) => pass_on(&buffer[..read])?,
+            Ok(0) | Err(Errno::WOULDBLOCK) => break,
+            Ok(read) => {
+                left += read;
+                pass_on(&buffer[..read])?;
+            }
             Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -167,5 +176,32 @@ mod tests {
             "{}",
             args[1]
         );
+    }
+
+    #[tokio::test]
+    async fn a_writer_that_outlives_its_command_and_never_stops_is_left() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let theirs = theirs.into_std().unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        let flood = std::thread::spawn(move || {
+            use std::io::Write;
+            let mut theirs = theirs;
+            let mut written = 0_u64;
+            while let Ok(more) = theirs.write(&[b'x'; 64 << 10]) {
+                written += more as u64;
+            }
+            written
+        });
+        let (mut passed, mut buffer) = (0, vec![0; 64 << 10]);
+        // A reader that is slower than the writer never sees an empty socket.
+        drain(&ours, &mut buffer, |bytes| {
+            passed += bytes.len();
+            std::thread::yield_now();
+            Ok(())
+        })
+        .unwrap();
+        drop(ours);
+        let written = flood.join().unwrap();
+        assert!(passed < MOST_LEFT + (64 << 10), "{passed} of {written}");
     }
 }

@@ -1,19 +1,17 @@
 //! The QEMU guest agent: starting commands and writing files inside the guest.
 
-use std::io;
 use std::time::Duration;
 
-use qapi::futures::{QapiService, QgaStreamTokio};
-use qapi::{ExecuteError, qga};
+use qapi::{Command, qga};
 use thiserror::Error;
-use tokio::io::WriteHalf;
 use tokio::net::UnixStream;
-use tokio::task::JoinHandle;
 
-/// A connection to the agent in a guest.
+use crate::agent_channel::{AgentChannel, ChannelError};
+
+/// A connection to the agent in a guest, which may be a stranger's.
+#[derive(Debug)]
 pub(crate) struct GuestAgent {
-    service: QapiService<QgaStreamTokio<WriteHalf<UnixStream>>>,
-    reader: JoinHandle<()>,
+    channel: AgentChannel,
 }
 
 /// A command that the agent started.
@@ -32,31 +30,54 @@ pub enum GuestExit {
 /// The agent did not do what it was asked.
 #[derive(Debug, Error)]
 pub(crate) enum GuestAgentError {
-    #[error("the guest agent refused: {0}")]
-    Refused(String),
-    #[error("the guest agent's channel broke")]
-    Channel(#[source] io::Error),
-    #[error("the guest agent answered nonsense: {0}")]
-    Nonsense(&'static str),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error("the guest agent answered nonsense to `{command}`: {what}")]
+    Nonsense { command: &'static str, what: String },
+    #[error("the guest agent did not answer `{command}` within {} s", .after.as_secs())]
+    Silent {
+        command: &'static str,
+        after: Duration,
+    },
 }
 
 /// The agent tells nobody when a command ends, so it is asked again, ever more rarely.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const RAREST_LOOK: Duration = Duration::from_millis(150);
+/// The agent does nothing for long in answering: what takes time is asked for again and again.
+const LONGEST_ANSWER: Duration = Duration::from_secs(60);
 /// A file is written in pieces of this many bytes, well below the agent's limit on a message.
 const PIECE: usize = 48 << 10;
 
 impl GuestAgent {
     pub(crate) fn connect(socket: UnixStream) -> Self {
-        let (service, reader) = QgaStreamTokio::open(socket).spawn_tokio();
-        Self { service, reader }
+        Self {
+            channel: AgentChannel::new(socket),
+        }
     }
 
-    /// Waits until the agent answers. The question waits in the channel until the guest opens it.
+    /// Waits until the agent answers, however long that takes. The question waits in the channel until the
+    /// guest opens it.
     pub(crate) async fn answers(&self) -> Result<(), GuestAgentError> {
-        // Any number will do that an answer to somebody else would not carry.
-        let number = i32::try_from(std::process::id()).unwrap_or(1);
-        Ok(self.service.guest_sync(number).await?)
+        // Any number will do.
+        let id = 5_417;
+        if self.channel.ask(qga::guest_sync { id }).await? == id {
+            Ok(())
+        } else {
+            Err(nonsense::<qga::guest_sync>(
+                "another number than it was to repeat",
+            ))
+        }
+    }
+
+    async fn ask<C: Command>(&self, command: C) -> Result<C::Ok, GuestAgentError> {
+        match tokio::time::timeout(LONGEST_ANSWER, self.channel.ask(command)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(GuestAgentError::Silent {
+                command: C::NAME,
+                after: LONGEST_ANSWER,
+            }),
+        }
     }
 
     /// Starts `program` with `args` in the agent's own environment.
@@ -72,17 +93,14 @@ impl GuestAgent {
             input_data: None,
             capture_output: None,
         };
-        Ok(GuestPid(self.service.execute(exec).await?.pid))
+        Ok(GuestPid(self.ask(exec).await?.pid))
     }
 
     /// Waits until a started command has ended.
     pub(crate) async fn ended(&self, pid: GuestPid) -> Result<GuestExit, GuestAgentError> {
         let mut pause = FIRST_LOOK;
         loop {
-            let status = self
-                .service
-                .execute(qga::guest_exec_status { pid: pid.0 })
-                .await?;
+            let status = self.ask(qga::guest_exec_status { pid: pid.0 }).await?;
             if status.exited {
                 return exit(status.exitcode, status.signal);
             }
@@ -97,7 +115,7 @@ impl GuestAgent {
             path: path.to_owned(),
             mode: Some("w".to_owned()),
         };
-        let handle = self.service.execute(open).await?;
+        let handle = self.ask(open).await?;
         for mut piece in bytes.chunks(PIECE) {
             while !piece.is_empty() {
                 let write = qga::guest_file_write {
@@ -105,42 +123,45 @@ impl GuestAgent {
                     buf_b64: piece.to_vec(),
                     count: None,
                 };
-                let written =
-                    usize::try_from(self.service.execute(write).await?.count).unwrap_or(0);
-                piece = match piece.get(written..) {
-                    Some(rest) if written > 0 => rest,
-                    _ => return Err(GuestAgentError::Nonsense("the count of bytes written")),
-                };
+                let count = self.ask(write).await?.count;
+                let rest = usize::try_from(count).ok().filter(|written| *written > 0);
+                piece = rest
+                    .and_then(|written| piece.get(written..))
+                    .ok_or_else(|| {
+                        let what = format!("{count} of {} bytes written", piece.len());
+                        nonsense::<qga::guest_file_write>(what)
+                    })?;
             }
         }
-        self.service
-            .execute(qga::guest_file_close { handle })
-            .await?;
+        self.ask(qga::guest_file_close { handle }).await?;
         Ok(())
     }
 
     /// Asks the guest to power off. There is no answer to wait for but the end of the VM.
     pub(crate) async fn power_off(&self) -> Result<(), GuestAgentError> {
         let mode = Some(qga::GuestShutdownMode::Powerdown);
-        self.service.execute(qga::guest_shutdown { mode }).await?;
+        self.ask(qga::guest_shutdown { mode }).await?;
         Ok(())
     }
 }
 
-impl Drop for GuestAgent {
-    fn drop(&mut self) {
-        self.reader.abort();
+fn nonsense<C: Command>(what: impl Into<String>) -> GuestAgentError {
+    GuestAgentError::Nonsense {
+        command: C::NAME,
+        what: what.into(),
     }
 }
 
 fn exit(code: Option<i64>, signal: Option<i64>) -> Result<GuestExit, GuestAgentError> {
     let byte = |number: i64| {
-        u8::try_from(number).map_err(|_| GuestAgentError::Nonsense("an exit code that is no byte"))
+        u8::try_from(number).map_err(|_| {
+            nonsense::<qga::guest_exec_status>(format!("an exit with {number}, which is no byte"))
+        })
     };
     match (code, signal) {
         (Some(code), _) => byte(code).map(GuestExit::Code),
         (None, Some(signal)) => byte(signal).map(GuestExit::Signal),
-        (None, None) => Err(GuestAgentError::Nonsense("an exit without a code")),
+        (None, None) => Err(nonsense::<qga::guest_exec_status>("an exit without a code")),
     }
 }
 
@@ -161,17 +182,10 @@ impl GuestExit {
     }
 }
 
-impl From<ExecuteError> for GuestAgentError {
-    fn from(error: ExecuteError) -> Self {
-        match error {
-            ExecuteError::Qapi(refusal) => Self::Refused(refusal.to_string()),
-            ExecuteError::Io(error) => Self::Channel(error),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+
     use super::*;
 
     #[test]
@@ -186,5 +200,78 @@ mod tests {
         ] {
             exit(code, signal).unwrap_err();
         }
+    }
+
+    /// An agent whose guest answers each question with what `answer` makes of its id, as often as asked.
+    fn lying(answer: impl Fn(u64) -> String + Send + 'static) -> GuestAgent {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            let (questions, mut answers) = theirs.into_split();
+            let mut questions = tokio::io::BufReader::new(questions).lines();
+            while let Ok(Some(question)) = questions.next_line().await {
+                let question: serde_json::Value = serde_json::from_str(&question).unwrap();
+                let line = answer(question["id"].as_u64().unwrap());
+                if answers.write_all(line.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        GuestAgent::connect(ours)
+    }
+
+    #[tokio::test]
+    async fn a_count_of_bytes_that_were_never_sent_is_nonsense() {
+        for count in ["0", "-1", "1152921504606846976"] {
+            let agent = lying(move |id| match id {
+                1 => "{\"return\": 7, \"id\": 1}\n".to_owned(),
+                id => format!(
+                    "{{\"return\": {{\"count\": {count}, \"eof\": false}}, \"id\": {id}}}\n"
+                ),
+            });
+            let error = agent.write_file("/f", b"bytes").await.unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "the guest agent answered nonsense to `guest-file-write`: {count} of 5 bytes written"
+                )
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exit_out_of_range_is_nonsense() {
+        let agent = lying(|id| {
+            format!(
+                "{{\"return\": {{\"exited\": true, \"exitcode\": 4294967296}}, \"id\": {id}}}\n"
+            )
+        });
+        let error = agent.ended(GuestPid(1)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the guest agent answered nonsense to `guest-exec-status`: an exit with 4294967296, which is no byte"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_never_answers_is_left_when_its_time_is_over() {
+        let agent = lying(|_| String::new());
+        let error = agent.start("/bin/true", Vec::new()).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the guest agent did not answer `guest-exec` within 60 s"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_answers_a_byte_at_a_time_has_no_more_time_than_others() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        tokio::spawn(async move {
+            while theirs.write_all(b"[").await.is_ok() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let agent = GuestAgent::connect(ours);
+        let error = agent.start("/bin/true", Vec::new()).await.unwrap_err();
+        assert!(matches!(error, GuestAgentError::Silent { .. }), "{error}");
     }
 }

@@ -8,6 +8,7 @@
 //! machine on top of one.
 
 mod accelerator;
+mod agent_channel;
 mod builder;
 mod command;
 mod guest_agent;
