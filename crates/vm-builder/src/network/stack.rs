@@ -2,7 +2,11 @@
 //!
 //! Frames come and go over a stream socket in the form of QEMU's `-netdev stream`: a 32-bit big-endian
 //! length, then that many bytes of Ethernet frame (QEMU, `net/stream.c`).
+//!
+//! A guest has a fixed number of places for connections. When all are taken, one that is not in use loses its
+//! place to who asks, and where all are in use who asks is not refused but not heard, so that it asks again. So a program that floods the segment does not starve its neighbour in the same guest.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -13,7 +17,10 @@ use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp;
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{
+    EthernetAddress, EthernetFrame, EthernetProtocol, HardwareAddress, IpCidr, IpProtocol,
+    Ipv4Packet, TcpPacket,
+};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -21,7 +28,7 @@ use tokio::time::Sleep;
 
 use super::{HOST_ADDRESS, PROXY_PORT};
 
-/// Connections that a guest may have at once; it is refused more.
+/// Connections that a guest may have at once.
 const MOST_CONNECTIONS: usize = 64;
 /// Bytes in flight for each direction of a connection.
 const WINDOW: usize = 256 << 10;
@@ -32,6 +39,8 @@ const MOST_WAITING_FRAMES: usize = 256;
 /// A peer that does not acknowledge for this long is gone.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A connection on which nothing has moved for this long is closed. No installer waits for so long.
+const LONGEST_IDLE: Duration = Duration::from_secs(600);
 
 /// Serves the segment until QEMU closes its end. `service` gets each connection that the guest opens to
 /// the port; dropping the future drops what it has not finished.
@@ -99,11 +108,18 @@ impl Stack {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 read => read.is_ready(),
             };
+            self.make_places(now);
             moved |= self.interface.poll(now, &mut self.wire, &mut self.sockets)
                 == PollResult::SocketStateChanged;
             for connection in &mut self.connections {
                 let socket = self.sockets.get_mut::<tcp::Socket<'_>>(connection.handle);
-                moved |= connection.pump(socket, cx, accept);
+                if connection.pump(socket, cx, accept) {
+                    connection.moved_at = now;
+                    moved = true;
+                } else if connection.carried.is_some() && now - connection.moved_at > LONGEST_IDLE {
+                    socket.abort();
+                    moved = true;
+                }
             }
             match self.wire.poll_write_frames(cx) {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -122,12 +138,63 @@ impl Stack {
             ready!(self.alarm.as_mut().poll(cx));
         }
     }
+
+    /// Sees to it that there is a place for each connection that is asked for, and passes over those for which
+    /// there is none.
+    fn make_places(&mut self, now: Instant) {
+        let (connections, sockets) = (&mut self.connections, &mut self.sockets);
+        let is_free = |connection: &&Connection| {
+            let socket = sockets.get::<tcp::Socket<'_>>(connection.handle);
+            socket.is_listening()
+        };
+        let mut free = connections.iter().filter(is_free).count();
+        self.wire.received.retain(|frame| {
+            if !asks_for_a_place(frame) {
+                return true;
+            }
+            if free > 0 {
+                free -= 1;
+                return true;
+            }
+            let overdue = connections.iter_mut().filter_map(|connection| {
+                let state = sockets.get::<tcp::Socket<'_>>(connection.handle).state();
+                let (idle, patience) = (now - connection.moved_at, connection.patience(state));
+                let is_overdue = state != tcp::State::Listen && idle >= patience;
+                is_overdue.then_some(((Reverse(patience), idle), connection))
+            });
+            let Some((_, least_used)) = overdue.max_by_key(|(rank, _)| *rank) else {
+                return false;
+            };
+            least_used.carried = None;
+            least_used.moved_at = now;
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(least_used.handle);
+            socket.abort();
+            socket.listen((HOST_ADDRESS, PROXY_PORT)).is_ok()
+        });
+    }
+}
+
+/// Whether a frame asks for a connection to the port.
+fn asks_for_a_place(frame: &[u8]) -> bool {
+    let is_syn = || {
+        let ethernet = EthernetFrame::new_checked(frame).ok()?;
+        let ip = Ipv4Packet::new_checked(ethernet.payload()).ok()?;
+        if ethernet.ethertype() != EthernetProtocol::Ipv4 || ip.next_header() != IpProtocol::Tcp {
+            return None;
+        }
+        let tcp = TcpPacket::new_checked(ip.payload()).ok()?;
+        Some(tcp.syn() && !tcp.ack() && tcp.dst_port() == PROXY_PORT)
+    };
+    is_syn().unwrap_or(false)
 }
 
 /// One place for a connection of the guest: it listens, then carries, then listens again.
 struct Connection {
     handle: SocketHandle,
     carried: Option<Carried>,
+    /// When something last moved: a byte, or the connection from one state into another.
+    moved_at: Instant,
+    state: tcp::State,
 }
 
 struct Carried {
@@ -135,6 +202,7 @@ struct Carried {
     pipe: DuplexStream,
     guest_is_done: bool,
     service_is_done: bool,
+    was_answered: bool,
 }
 
 impl Connection {
@@ -147,6 +215,20 @@ impl Connection {
         Self {
             handle: sockets.add(socket),
             carried: None,
+            moved_at: Instant::ZERO,
+            state: tcp::State::Closed,
+        }
+    }
+
+    /// For how long a connection may be idle when another one wants its place.
+    fn patience(&self, state: tcp::State) -> Duration {
+        match (&self.carried, state) {
+            (_, tcp::State::TimeWait) => Duration::ZERO,
+            // Half open: a system that means it answers at once.
+            (None, _) => Duration::from_millis(50),
+            // It has not said yet what it wants, or is being connected.
+            (Some(carried), _) if !carried.was_answered => Duration::from_secs(5),
+            (Some(_), _) => Duration::from_secs(15),
         }
     }
 
@@ -157,6 +239,7 @@ impl Connection {
         cx: &mut Context<'_>,
         accept: &mut impl FnMut(DuplexStream),
     ) -> bool {
+        let was = std::mem::replace(&mut self.state, socket.state());
         if !socket.is_open() {
             self.carried = None;
             return socket.listen((HOST_ADDRESS, PROXY_PORT)).is_ok();
@@ -168,14 +251,16 @@ impl Connection {
                 pipe: near,
                 guest_is_done: false,
                 service_is_done: false,
+                was_answered: false,
             });
         }
-        match &mut self.carried {
+        let carried = match &mut self.carried {
             Some(carried) => {
                 carried.pump_to_service(socket, cx) | carried.pump_to_guest(socket, cx)
             }
             None => false,
-        }
+        };
+        carried || was != self.state
     }
 }
 
@@ -219,7 +304,10 @@ impl Carried {
                 )
             });
             match sent {
-                Ok(Poll::Ready(Ok(1..))) => moved = true,
+                Ok(Poll::Ready(Ok(1..))) => {
+                    self.was_answered = true;
+                    moved = true;
+                }
                 Ok(Poll::Ready(_)) => {
                     self.service_is_done = true;
                     socket.close();
@@ -343,7 +431,11 @@ impl TxToken for Waiting<'_> {
 
 #[cfg(test)]
 mod tests {
-    use smoltcp::wire::{IpAddress, Ipv4Address};
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::{
+        ArpOperation, ArpPacket, ArpRepr, EthernetRepr, IpAddress, Ipv4Address, Ipv4Repr,
+        TcpControl, TcpRepr, TcpSeqNumber,
+    };
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -353,6 +445,7 @@ mod tests {
         wire: Wire,
         interface: Interface,
         sockets: SocketSet<'static>,
+        started: tokio::time::Instant,
     }
 
     impl Guest {
@@ -360,7 +453,7 @@ mod tests {
             let mut wire = Wire::new(stream);
             let address =
                 HardwareAddress::Ethernet(EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x56]));
-            let mut interface = Interface::new(Config::new(address), &mut wire, Instant::now());
+            let mut interface = Interface::new(Config::new(address), &mut wire, Instant::ZERO);
             interface.update_ip_addrs(|list| {
                 list.push(IpCidr::new(IpAddress::v4(10, 0, 2, 15), 24))
                     .unwrap();
@@ -369,7 +462,12 @@ mod tests {
                 wire,
                 interface,
                 sockets: SocketSet::new(Vec::new()),
+                started: tokio::time::Instant::now(),
             }
+        }
+
+        fn now(&self) -> Instant {
+            Instant::from_micros(self.started.elapsed().as_micros() as i64)
         }
 
         fn connect(&mut self, to: Ipv4Address, port: u16, from: u16) -> SocketHandle {
@@ -384,10 +482,10 @@ mod tests {
         /// Runs the guest until `done` says so, or until nothing has moved for a while.
         async fn run(&mut self, mut done: impl FnMut(&mut SocketSet<'static>) -> bool) -> bool {
             for _ in 0..400 {
+                let now = self.now();
                 poll_fn(|cx| {
                     let _ = self.wire.poll_read_frames(cx);
-                    self.interface
-                        .poll(Instant::now(), &mut self.wire, &mut self.sockets);
+                    self.interface.poll(now, &mut self.wire, &mut self.sockets);
                     let _ = self.wire.poll_write_frames(cx);
                     Poll::Ready(())
                 })
@@ -469,7 +567,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connections_beyond_the_limit_are_refused_and_places_are_used_again() {
+    async fn connections_beyond_the_limit_are_not_heard_and_places_are_used_again() {
         let (mut guest, _served) = segment();
         let open = |sockets: &SocketSet<'static>, handles: &[SocketHandle]| {
             handles
@@ -492,6 +590,153 @@ mod tests {
         guest.run(|_| false).await;
         let again = guest.connect(HOST_ADDRESS, PROXY_PORT, 42_000);
         assert!(guest.run(|sockets| open(sockets, &[again]) == 1).await);
+    }
+
+    /// A frame with a TCP packet that asks a port for a connection.
+    fn syn(from: u16, to: u16) -> Vec<u8> {
+        let tcp = TcpRepr {
+            src_port: from,
+            dst_port: to,
+            control: TcpControl::Syn,
+            seq_number: TcpSeqNumber(1),
+            ack_number: None,
+            window_len: 1024,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let source = Ipv4Address::new(10, 0, 2, 77);
+        let ip = Ipv4Repr {
+            src_addr: source,
+            dst_addr: HOST_ADDRESS,
+            next_header: IpProtocol::Tcp,
+            payload_len: tcp.buffer_len(),
+            hop_limit: 64,
+        };
+        let ethernet = EthernetRepr {
+            src_addr: EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x77]),
+            dst_addr: EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x02]),
+            ethertype: EthernetProtocol::Ipv4,
+        };
+        let checksums = ChecksumCapabilities::default();
+        let length = ethernet.buffer_len() + ip.buffer_len() + tcp.buffer_len();
+        let mut bytes = vec![0; LENGTH + length];
+        let (prefix, frame) = bytes.split_at_mut(LENGTH);
+        prefix.copy_from_slice(&(length as u32).to_be_bytes());
+        let mut frame = EthernetFrame::new_unchecked(frame);
+        ethernet.emit(&mut frame);
+        let mut packet = Ipv4Packet::new_unchecked(frame.payload_mut());
+        ip.emit(&mut packet, &checksums);
+        let mut packet = TcpPacket::new_unchecked(packet.payload_mut());
+        tcp.emit(
+            &mut packet,
+            &source.into(),
+            &HOST_ADDRESS.into(),
+            &checksums,
+        );
+        bytes
+    }
+
+    /// Whether a new connection of this guest carries bytes there and back, before long.
+    async fn is_served(guest: &mut Guest, from: u16) -> bool {
+        let handle = guest.connect(HOST_ADDRESS, PROXY_PORT, from);
+        let mut is_sent = false;
+        let mut echoed = |sockets: &mut SocketSet<'static>| {
+            let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
+            if socket.can_send() && !is_sent {
+                socket.send_slice(b"hello").unwrap();
+                is_sent = true;
+            }
+            socket.can_recv()
+        };
+        for _ in 0..50 {
+            if guest.run(&mut echoed).await {
+                return true;
+            }
+        }
+        false
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_never_completed_hold_nobody_up() {
+        let (mut guest, _served) = segment();
+        assert!(asks_for_a_place(&syn(1, PROXY_PORT)[LENGTH..]));
+        for from in 1..2000 {
+            guest.wire.waiting.push_back(syn(from, PROXY_PORT));
+        }
+        assert!(is_served(&mut guest, 40_000).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_say_nothing_give_their_place_to_one_that_does() {
+        let (mut guest, _served) = segment();
+        for n in 0..2 * MOST_CONNECTIONS as u16 {
+            guest.connect(HOST_ADDRESS, PROXY_PORT, 41_000 + n);
+        }
+        guest.run(|_| false).await;
+        assert!(is_served(&mut guest, 40_000).await);
+    }
+
+    #[tokio::test]
+    async fn frames_of_garbage_are_nothing_to_the_rest() {
+        let (mut guest, _served) = segment();
+        let mut random = fastrand::Rng::with_seed(11);
+        let real = syn(7, PROXY_PORT)[LENGTH..].to_vec();
+        for n in 0..3000 {
+            let mut frame = match n % 3 {
+                0 => vec![0; random.usize(..=FRAME)],
+                1 => real[..random.usize(..=real.len())].to_vec(),
+                _ => real.clone(),
+            };
+            let bytes = frame.len();
+            for _ in 0..bytes.min(8) {
+                frame[random.usize(..bytes)] = random.u8(..);
+            }
+            let length = (bytes as u32).to_be_bytes();
+            guest.wire.waiting.push_back([&length[..], &frame].concat());
+        }
+        assert!(is_served(&mut guest, 40_000).await);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_asks_and_does_not_listen_is_not_heard_for_ever() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let _served = tokio::spawn(serve(ours, echo));
+        // Who has 10.0.2.2? Each is answered, and nobody takes the answers.
+        let mut asked = vec![0; LENGTH + 42];
+        asked[LENGTH - 1] = 42;
+        let mut frame = EthernetFrame::new_unchecked(&mut asked[LENGTH..]);
+        let sender = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x77]);
+        EthernetRepr {
+            src_addr: sender,
+            dst_addr: EthernetAddress::BROADCAST,
+            ethertype: EthernetProtocol::Arp,
+        }
+        .emit(&mut frame);
+        ArpRepr::EthernetIpv4 {
+            operation: ArpOperation::Request,
+            source_hardware_addr: sender,
+            source_protocol_addr: Ipv4Address::new(10, 0, 2, 77),
+            target_hardware_addr: EthernetAddress::BROADCAST,
+            target_protocol_addr: HOST_ADDRESS,
+        }
+        .emit(&mut ArpPacket::new_unchecked(frame.payload_mut()));
+        let mut taken = 0;
+        let flood = async {
+            loop {
+                theirs.writable().await.unwrap();
+                // Where the last write ended within a frame, the next one goes on.
+                match theirs.try_write(&asked.repeat(1000)[taken % asked.len()..]) {
+                    Ok(more) => taken += more,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+                }
+            }
+        };
+        let _: Result<(), _> = tokio::time::timeout(std::time::Duration::from_secs(1), flood).await;
+        assert!(taken < 4 << 20, "{taken} bytes were taken");
     }
 
     #[tokio::test]
