@@ -14,6 +14,7 @@ mod command;
 mod guest_agent;
 mod guest_image;
 mod host;
+mod index;
 mod install;
 mod installer;
 mod machine;

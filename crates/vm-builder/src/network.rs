@@ -4,6 +4,11 @@
 //! answers at 10.0.2.2 and offers exactly one service there, a CONNECT proxy on port 3128, which opens connections to the hosts on its [`Allowlist`] and to nothing else. There is no
 //! route, no name service and no other port, so what is not allowed is not merely refused: there is
 //! no path to it. TLS stays end to end between guest and registry.
+//!
+//! A guest can ask for much, and gets a share: 64 connections at once, each with buffers of a fixed size and
+//! none idle for ever. Bytes are not counted; the build's time and its disk's size bound them. A name
+//! that resolves to an inside address is refused, unless it is a package index that this host's operator named
+//! by URL, or the operator's own proxy resolves it.
 
 mod allowlist;
 mod proxy;
@@ -14,6 +19,7 @@ use std::net::Ipv4Addr;
 
 use tokio::net::UnixStream;
 
+pub use crate::index::{PackageIndex, PackageIndexError};
 pub use allowlist::{Allowlist, AllowlistError};
 pub use upstream::{Upstream, UpstreamError};
 

@@ -4,38 +4,77 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use thiserror::Error;
 
+use crate::index::PackageIndex;
+
 /// The hosts that a guest may reach, by exact name, each on one port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowlist(BTreeSet<(String, u16)>);
+pub struct Allowlist {
+    hosts: BTreeSet<(String, u16)>,
+    /// Those that may be inside: this host's own operator named them by URL.
+    anywhere: BTreeSet<(String, u16)>,
+}
+
+/// Where an allowed host may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Outside: a name that resolves to an inside address is refused.
+    Outside,
+    /// Anywhere, this host included.
+    Anywhere,
+}
 
 /// The port of a host that is named without one.
 const HTTPS: u16 = 443;
 
 impl Allowlist {
     /// An allowlist of `HOST` or `HOST:PORT` entries; the port is 443 where none is given. A host is a
-    /// name, compared without regard to case; there are no wildcards and no addresses.
+    /// name, compared without regard to case; one with letters beyond ASCII stands for its DNS form. There are
+    /// no wildcards and no addresses.
     ///
     /// # Errors
     ///
     /// An entry is neither.
     pub fn new(entries: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, AllowlistError> {
-        entries
+        let hosts = entries
             .into_iter()
             .map(|entry| parse(entry.as_ref()))
-            .collect::<Result<_, _>>()
-            .map(Self)
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            hosts,
+            anywhere: BTreeSet::new(),
+        })
+    }
+
+    /// Allows the host of `index` too, wherever it is: unlike the names above it may be an address, and may
+    /// lead inside.
+    #[must_use]
+    pub fn with_index(mut self, index: &PackageIndex) -> Self {
+        self.anywhere
+            .insert((index.host().to_owned(), index.port()));
+        self
     }
 
     /// Whether a guest may connect to `host` on `port`.
     #[must_use]
     pub fn allows(&self, host: &str, port: u16) -> bool {
-        self.0.contains(&(host.to_ascii_lowercase(), port))
+        self.reach(host, port).is_some()
+    }
+
+    /// Where `host` may be, if a guest may connect to it on `port`.
+    pub(crate) fn reach(&self, host: &str, port: u16) -> Option<Reach> {
+        let asked = (host.to_ascii_lowercase(), port);
+        if self.anywhere.contains(&asked) {
+            Some(Reach::Anywhere)
+        } else {
+            self.hosts.contains(&asked).then_some(Reach::Outside)
+        }
     }
 }
 
 impl fmt::Display for Allowlist {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let entries = self.0.iter().map(|(host, port)| match *port {
+        let entries = self.hosts.union(&self.anywhere);
+        let entries = entries.map(|(host, port)| match *port {
             HTTPS => host.clone(),
             port => format!("{host}:{port}"),
         });
@@ -54,13 +93,17 @@ fn parse(entry: &str) -> Result<(String, u16), AllowlistError> {
         Some((host, port)) => (host, port.parse().map_err(|_| error())?),
         None => (entry, HTTPS),
     };
-    if !is_host_name(host) || port == 0 {
+    // It knows every way to write an IPv4 address, and the DNS form of other alphabets.
+    let Ok(url::Host::Domain(name)) = url::Host::parse(host) else {
+        return Err(error());
+    };
+    if port == 0 || !is_host_name(&name) || (host.is_ascii() && !name.eq_ignore_ascii_case(host)) {
         return Err(error());
     }
-    Ok((host.to_ascii_lowercase(), port))
+    Ok((name, port))
 }
 
-/// A DNS host name (RFC 1123), and not an IPv4 address, which would have a numeric last label.
+/// A DNS host name (RFC 1123).
 fn is_host_name(host: &str) -> bool {
     let label = |label: &str| {
         !label.is_empty()
@@ -71,20 +114,16 @@ fn is_host_name(host: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    host.len() <= 253
-        && host.split('.').all(label)
-        && host
-            .rsplit('.')
-            .next()
-            .is_some_and(|last| !last.bytes().all(|byte| byte.is_ascii_digit()))
+    host.len() <= 253 && host.split('.').all(label)
 }
 
 /// Whether an address is the host's own or its neighbourhood's: a name on the allowlist that resolves
-/// there would turn the proxy into a way in.
+/// there would turn the proxy into a way in. Ranges are those of IANA's special-purpose registries; what
+/// is merely nobody's, such as the addresses of documentation, leads out.
 pub(crate) fn is_inward(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_inward_v4(v4),
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+        IpAddr::V6(v6) => match embedded(v6) {
             Some(v4) => is_inward_v4(v4),
             None => is_inward_v6(v6),
         },
@@ -92,23 +131,41 @@ pub(crate) fn is_inward(address: IpAddr) -> bool {
 }
 
 fn is_inward_v4(address: Ipv4Addr) -> bool {
-    let [first, second, ..] = address.octets();
+    let [first, second, third, _] = address.octets();
     address.is_loopback()
         || address.is_private()
         || address.is_link_local()
         || address.is_multicast()
-        || address.is_broadcast()
         || first == 0
+        // Reserved, and broadcast.
+        || first >= 240
         // Carrier-grade NAT, RFC 6598: a provider's inside.
         || (first == 100 && (64..128).contains(&second))
+        // Protocol assignments, RFC 6890, and a laboratory's networks, RFC 2544.
+        || (first == 192 && second == 0 && third == 0)
+        || (first == 198 && (18..20).contains(&second))
 }
 
+/// Only global unicast leads out, and what tunnels through other people's relays does not.
 fn is_inward_v6(address: Ipv6Addr) -> bool {
-    address.is_loopback()
-        || address.is_unspecified()
-        || address.is_multicast()
-        || address.is_unique_local()
-        || address.is_unicast_link_local()
+    let [first, second, ..] = address.segments();
+    let is_global = first & 0xe000 == 0x2000;
+    // 2001::/23: Teredo and other protocols' own.
+    !is_global || (first == 0x2001 && second < 0x0200)
+}
+
+/// The IPv4 address that a packet to this one would end at: IPv4-mapped and -compatible, NAT64 by the
+/// well-known prefix (RFC 6052), 6to4.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let segments = address.segments();
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low));
+    match segments {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            Some(v4(high, low))
+        }
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +204,12 @@ mod tests {
             "x:y",
             "[::1]",
             "a b",
+            "a%2eb",
+            "a.example.",
+            "user@a.example",
+            "0x7f000001",
+            "127.1",
+            "2130706433",
         ] {
             assert_eq!(
                 Allowlist::new([bad]),
@@ -154,6 +217,23 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_in_another_alphabet_stands_for_its_dns_form() {
+        let list = Allowlist::new(["Bücher.example"]).unwrap();
+        assert!(list.allows("xn--bcher-kva.example", 443));
+        assert!(!list.allows("bücher.example", 443));
+    }
+
+    #[test]
+    fn only_a_configured_index_may_be_an_address_or_lead_inside() {
+        let index = "https://[::1]:8443/simple/".parse().unwrap();
+        let list = Allowlist::new(["a.example"]).unwrap().with_index(&index);
+        assert_eq!(list.reach("[::1]", 8443), Some(Reach::Anywhere));
+        assert_eq!(list.reach("A.example", 443), Some(Reach::Outside));
+        assert_eq!(list.reach("[::1]", 443), None);
+        assert_eq!(list.to_string(), "[::1]:8443 a.example");
     }
 
     #[test]
@@ -175,6 +255,24 @@ mod tests {
             "ff02::1",
             "::ffff:127.0.0.1",
             "::ffff:169.254.169.254",
+            "::127.0.0.1",
+            "0.1.2.3",
+            "100.127.255.255",
+            "192.0.0.8",
+            "198.19.0.1",
+            "240.0.0.1",
+            "239.255.255.250",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "64:ff9b:1::1",
+            "2002:7f00:1::1",
+            "2002:c0a8:101::1",
+            "2001:0:7f00:1::1",
+            "fec0::1",
+            "ff05::1",
+            "febf::1",
+            "fd00:ec2::254",
+            "100::1",
         ] {
             assert!(is_inward(inward.parse().unwrap()), "{inward}");
         }
@@ -185,6 +283,11 @@ mod tests {
             "172.32.0.1",
             "2606:4700::1",
             "::ffff:1.1.1.1",
+            "64:ff9b::1.1.1.1",
+            "2002:101:101::1",
+            "192.0.1.1",
+            "198.20.0.1",
+            "203.0.113.1",
         ] {
             assert!(!is_inward(outward.parse().unwrap()), "{outward}");
         }

@@ -46,11 +46,12 @@ impl Proxy {
             Ok(destination) => destination,
             Err(refusal) => return refuse(guest, refusal).await,
         };
-        if !self.0.allowlist.allows(&host, port) {
-            tracing::info!(host, port, "a guest asked for a host that is not allowed");
+        let Some(reach) = self.0.allowlist.reach(&host, port) else {
+            tracing::info!(?host, port, "a guest asked for a host that is not allowed");
             return refuse(guest, Refusal::NotAllowed).await;
-        }
-        let connected = timeout(CONNECT_TIME_OUT, self.0.upstream.connect(&host, port)).await;
+        };
+        let connecting = self.0.upstream.connect(&host, port, reach);
+        let connected = timeout(CONNECT_TIME_OUT, connecting).await;
         let mut server = match connected.map_err(io::Error::from).flatten() {
             Ok(server) => server,
             Err(error) => {
@@ -128,6 +129,9 @@ fn destination(head: &[u8]) -> Result<(String, u16), Refusal> {
     }
     let authority = request.path.ok_or(Refusal::Malformed)?;
     let (host, port) = authority.rsplit_once(':').ok_or(Refusal::Malformed)?;
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Refusal::Malformed);
+    }
     let port = port.parse().map_err(|_| Refusal::Malformed)?;
     Ok((host.to_owned(), port))
 }
@@ -188,6 +192,30 @@ mod tests {
             (
                 "CONNECT registry.invalid:99999 HTTP/1.1\r\n\r\n",
                 "HTTP/1.1 400 Bad Request",
+            ),
+            (
+                "CONNECT registry.invalid:+443 HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 400 Bad Request",
+            ),
+            (
+                "CONNECT me:secret@registry.invalid:443 HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 403 Forbidden",
+            ),
+            (
+                "CONNECT registry.invalid:443@evil.example:443 HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 403 Forbidden",
+            ),
+            (
+                "CONNECT registry.invalid.:443 HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 403 Forbidden",
+            ),
+            (
+                "CONNECT registry.invalid:443 HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 400 Bad Request",
+            ),
+            (
+                "CONNECT http://registry.invalid:443 HTTP/1.1\r\n\r\n",
+                "HTTP/1.1 403 Forbidden",
             ),
             ("\x16\x03\x01 hello\r\n\r\n", "HTTP/1.1 400 Bad Request"),
         ] {

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use url::Url;
 
-use super::allowlist::is_inward;
+use super::allowlist::{Reach, is_inward};
 
 /// How this host reaches the outside: directly, or through its own HTTP proxy.
 #[derive(Debug, Clone, Default)]
@@ -95,30 +95,45 @@ impl Upstream {
         }
     }
 
-    /// Opens a connection to `host:port`. An address that leads inward is refused, unless the host's own
-    /// proxy is the one that connects.
-    pub(crate) async fn connect(&self, host: &str, port: u16) -> io::Result<TcpStream> {
+    /// Opens a connection to `host:port`, which may be as near as `reach` says, unless the host's own proxy is
+    /// the one that connects.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        reach: Reach,
+    ) -> io::Result<TcpStream> {
         match &self.0 {
             Some(proxy) if !proxy.is_exempt(host) => proxy.connect(host, port).await,
-            _ => connect_outward(host, port).await,
+            _ => {
+                // An IPv6 address stands in brackets in a URL, and without them in a look-up.
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let found = lookup_host((bare, port)).await?;
+                // What was looked at is what is connected to: there is no second look-up to lie to.
+                TcpStream::connect(within(host, found, reach)?.as_slice()).await
+            }
         }
     }
 }
 
-async fn connect_outward(host: &str, port: u16) -> io::Result<TcpStream> {
-    let (inward, outward): (Vec<SocketAddr>, Vec<_>) = lookup_host((host, port))
-        .await?
-        .partition(|address| is_inward(address.ip()));
-    match (outward.as_slice(), inward.first()) {
-        ([], Some(address)) => Err(io::Error::new(
+/// Those of a host's addresses that may be connected to.
+fn within(
+    host: &str,
+    found: impl Iterator<Item = SocketAddr>,
+    reach: Reach,
+) -> io::Result<Vec<SocketAddr>> {
+    let (refused, allowed): (Vec<_>, Vec<_>) =
+        found.partition(|address| reach == Reach::Outside && is_inward(address.ip()));
+    match (allowed.is_empty(), refused.first()) {
+        (false, _) => Ok(allowed),
+        (true, Some(address)) => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("{host} resolves to {}, an inside address", address.ip()),
         )),
-        ([], None) => Err(io::Error::new(
+        (true, None) => Err(io::Error::new(
             io::ErrorKind::NotFound,
             format!("{host} has no address"),
         )),
-        (addresses, _) => TcpStream::connect(addresses).await,
     }
 }
 
@@ -248,10 +263,52 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let error = Upstream::direct()
-            .connect("localhost", port)
+            .connect("localhost", port, Reach::Outside)
             .await
             .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+        for host in ["localhost", "127.0.0.1"] {
+            let upstream = Upstream::direct();
+            let configured = upstream.connect(host, port, Reach::Anywhere);
+            configured.await.unwrap();
+        }
+    }
+
+    #[test]
+    fn of_a_names_addresses_only_those_outside_are_connected_to() {
+        let of = |addresses: &[&str], reach| {
+            let addresses: Vec<SocketAddr> = addresses
+                .iter()
+                .map(|address| SocketAddr::new(address.parse().unwrap(), 443))
+                .collect();
+            within("a.example", addresses.into_iter(), reach)
+                .map(|allowed| {
+                    allowed
+                        .iter()
+                        .map(|address| address.ip().to_string())
+                        .collect()
+                })
+                .map_err(|error: io::Error| error.kind())
+        };
+        let both = [
+            "10.0.0.1",
+            "1.1.1.1",
+            "::1",
+            "64:ff9b::a00:1",
+            "2606:4700::1",
+        ];
+        let outside: Vec<_> = ["1.1.1.1", "2606:4700::1"].map(str::to_owned).into();
+        assert_eq!(of(&both, Reach::Outside), Ok(outside));
+        assert_eq!(
+            of(&both, Reach::Anywhere).map(|all: Vec<String>| all.len()),
+            Ok(5)
+        );
+        let inside = ["::ffff:127.0.0.1", "100.64.0.1", "0.0.0.0", "224.0.0.1"];
+        assert_eq!(
+            of(&inside, Reach::Outside),
+            Err(io::ErrorKind::PermissionDenied)
+        );
+        assert_eq!(of(&[], Reach::Outside), Err(io::ErrorKind::NotFound));
     }
 
     #[tokio::test]
@@ -274,7 +331,7 @@ mod tests {
             });
             let tunnel = Upstream::through(&url, "")
                 .unwrap()
-                .connect("registry.example", 443)
+                .connect("registry.example", 443, Reach::Outside)
                 .await;
             let request = proxy.await.unwrap();
             assert!(
