@@ -87,6 +87,8 @@ impl SnapshotCache {
             upstream: settings.upstream,
             more_hosts: settings.more_hosts,
             ca_bundle: settings.ca_bundle,
+            indexes: settings.indexes,
+            retries: settings.retries,
             ..VmHost::default()
         });
         let builder = ImageBuilder {

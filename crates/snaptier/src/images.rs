@@ -6,7 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base_image::{Image, ImageError, ImageStore, Installer, MakeOptions};
 use cache_key::{ImageDigest, Language, SnapshotSpec};
-use cache_layer::{BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging};
+use cache_layer::{
+    BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging, Tool,
+};
 use vm_builder::{GuestImage, InstallerKind, VmBuilder, Vms};
 
 #[derive(Debug, Clone)]
@@ -54,6 +56,7 @@ fn guest_image(image: &Image) -> GuestImage {
         initrd: image.initrd(),
         append: manifest.append.clone(),
         installer: manifest.installer.as_ref().and_then(installer),
+        installer_tool: manifest.installer.as_ref().and_then(tool),
         registry_hosts: manifest.registry_hosts.clone(),
     }
 }
@@ -67,6 +70,17 @@ fn installer(installer: &Installer) -> Option<InstallerKind> {
             python: python.clone(),
         }),
         // One that this release cannot run is as good as none.
+        _ => None,
+    }
+}
+
+/// The installer as manifests of snapshots name it.
+fn tool(installer: &Installer) -> Option<Tool> {
+    match installer {
+        Installer::Uv { version, .. } => Some(Tool {
+            name: "uv".to_owned(),
+            version: version.clone(),
+        }),
         _ => None,
     }
 }

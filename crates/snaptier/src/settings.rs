@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
 use std::env;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use cache_key::Language;
 use etcetera::{BaseStrategy, choose_base_strategy};
 use l2_disk::Budget;
 use l3_remote::RemoteLocation;
-use vm_builder::network::Upstream;
+use vm_builder::Retries;
+use vm_builder::network::{PackageIndex, Upstream};
 
 use crate::SettingsError;
 
@@ -25,6 +28,12 @@ pub struct Settings {
     /// Hosts, as `HOST` or `HOST:PORT`, that a guest may reach while it installs, besides those of the
     /// image's own installer: a mirror, a private index.
     pub more_hosts: Vec<String>,
+    /// The package index that the installer of a language uses in place of its own. Its host may be an address,
+    /// or inside. A snapshot's key does not tell where its packages came from: hosts that share a
+    /// remote store should use indexes with the same packages.
+    pub indexes: BTreeMap<Language, PackageIndex>,
+    /// How often an installation that failed for a passing reason is tried again.
+    pub retries: Retries,
     /// How this host reaches the registries.
     pub upstream: Upstream,
     /// The CA certificates, in PEM form, that a guest is to trust while it installs; `None` for the image's own.
@@ -66,6 +75,8 @@ impl Settings {
             remote: None,
             max_concurrent_uploads: NonZero::new(4).unwrap_or(NonZero::<usize>::MIN),
             more_hosts: Vec::new(),
+            indexes: BTreeMap::new(),
+            retries: Retries::default(),
             upstream: Upstream::from_env(|name| env::var(name).ok())?,
             ca_bundle: ca_bundle(),
             debian_mirror: None,

@@ -1,18 +1,16 @@
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use cache_key::SnapshotSpec;
 use cache_layer::{
-    BuildError, BuildErrorKind, InPhase, Manifest, NoProgress, Phase, ProgressSink, Provenance,
-    ResolvedPackage, Snapshot, SnapshotBuilder, Staging,
+    BuildError, BuildErrorKind, Manifest, NoProgress, ProgressSink, Provenance, Snapshot,
+    SnapshotBuilder, Staging,
 };
 use jiff::Timestamp;
 
+use crate::filling::Filling;
 use crate::guest_image::GuestImage;
-use crate::install::install;
-use crate::network::Allowlist;
 use crate::overlay;
 use crate::vms::Vms;
 
@@ -62,36 +60,6 @@ impl VmBuilder {
             BuildError::new(BuildErrorKind::Host, context)
         })
     }
-
-    /// Boots a machine on `disk`, installs the spec's packages into it and powers it off.
-    async fn fill(
-        &self,
-        spec: &SnapshotSpec,
-        disk: PathBuf,
-    ) -> Result<Vec<ResolvedPackage>, BuildError> {
-        let key = spec.key();
-        let image = self.image(spec)?;
-        let Some(installer) = &image.installer else {
-            let context = format!(
-                "install {}: the base image has no installer",
-                spec.packages()
-            );
-            return Err(BuildError::new(BuildErrorKind::Host, context));
-        };
-        let host = self.vms.host();
-        let hosts = image.registry_hosts.iter().chain(&host.more_hosts);
-        let allowlist = Allowlist::new(hosts)
-            .map_err(|error| BuildError::new(BuildErrorKind::Host, error.to_string()))?;
-
-        let phase = InPhase::begin(self.progress.as_ref(), &key, Phase::Boot);
-        let mut vm = self.vms.boot(image, disk, Some(allowlist)).await?;
-        let phase = phase.then(Phase::Install);
-        let mut note = |line: &str| phase.note(line);
-        let resolved = install(&mut vm, host, installer, spec.packages(), &mut note).await?;
-        let _phase = phase.then(Phase::ShutDown);
-        vm.power_off(host.time_outs.shut_down).await?;
-        Ok(resolved)
-    }
 }
 
 #[async_trait]
@@ -100,18 +68,28 @@ impl SnapshotBuilder for VmBuilder {
         let file = staging.file(&spec.key());
         let qemu_img = &self.vms.host().qemu_img;
         let base = spec.base_image();
-        overlay::create(qemu_img, file.path(), base.path(), base.format()).await?;
-        let resolved = if spec.packages().is_empty() {
-            Vec::new()
+        let filled = if spec.packages().is_empty() {
+            overlay::create(qemu_img, file.path(), base.path(), base.format()).await?;
+            None
         } else {
-            self.fill(spec, file.path().to_owned()).await?
+            let filling = Filling {
+                vms: &self.vms,
+                image: self.image(spec)?,
+                spec,
+                disk: file.path(),
+                progress: self.progress.as_ref(),
+            };
+            Some(filling.fill().await?)
         };
         let disk = overlay::prove(qemu_img, file.path()).await?;
+        let (resolved, tools) = filled
+            .map(|filled| (filled.resolved, filled.tools))
+            .unwrap_or_default();
         let provenance = Provenance {
             built_at: Timestamp::now(),
             built_by: concat!("snaptier ", env!("CARGO_PKG_VERSION")).to_owned(),
             resolved,
-            tools: Vec::new(),
+            tools,
         };
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Ok(Snapshot::new(file.path().to_owned(), manifest).held_by(file))

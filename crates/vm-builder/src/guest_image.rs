@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use cache_key::{BaseImage, Language};
+use cache_layer::Tool;
 
 use crate::installer::InstallerKind;
 
@@ -19,6 +20,8 @@ pub struct GuestImage {
     pub append: String,
     /// What installs packages; `None` when the language has no package manager.
     pub installer: Option<InstallerKind>,
+    /// The installer's name and version, as the image gives them, for the manifests of snapshots.
+    pub installer_tool: Option<Tool>,
     /// The hosts, as `HOST` or `HOST:PORT`, that the installer fetches from.
     pub registry_hosts: Vec<String>,
 }

@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
 use std::io;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cache_key::Language;
 use cache_layer::{BuildError, BuildErrorKind};
 
-use crate::network::Upstream;
+use crate::network::{PackageIndex, Upstream};
+use crate::retries::Retries;
 
 /// What this host gives its virtual machines.
 #[derive(Debug, Clone)]
@@ -25,8 +28,12 @@ pub struct VmHost {
     /// A file of CA certificates in PEM form that guests are to trust in place of their own: needed where
     /// this host sits behind a proxy that inspects TLS.
     pub ca_bundle: Option<PathBuf>,
+    /// The package index that the installer of a language uses in place of its own.
+    pub indexes: BTreeMap<Language, PackageIndex>,
     /// How long each phase may take.
     pub time_outs: TimeOuts,
+    /// How often an installation that failed for a passing reason is tried again.
+    pub retries: Retries,
 }
 
 /// How long each phase of a machine's life may take.
@@ -63,7 +70,9 @@ impl Default for VmHost {
             upstream: Upstream::direct(),
             more_hosts: Vec::new(),
             ca_bundle: None,
+            indexes: BTreeMap::new(),
             time_outs: TimeOuts::default(),
+            retries: Retries::default(),
         }
     }
 }

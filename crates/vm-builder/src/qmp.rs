@@ -15,6 +15,7 @@ type Events = QapiEvents<QmpStreamTokio<ReadHalf<UnixStream>>>;
 pub(crate) struct Qmp {
     /// Dropping it closes the connection.
     _service: Service,
+    version: String,
     shutdown: watch::Receiver<Option<qmp::ShutdownCause>>,
     listener: JoinHandle<()>,
 }
@@ -22,15 +23,23 @@ pub(crate) struct Qmp {
 impl Qmp {
     /// Waits for QEMU's greeting and takes part in its events.
     pub(crate) async fn connect(socket: UnixStream) -> std::io::Result<Self> {
-        let stream = QmpStreamTokio::open(socket).await?.negotiate().await?;
-        let (service, events) = stream.into_parts();
+        let greeted = QmpStreamTokio::open(socket).await?;
+        let version = &greeted.capabilities.QMP.version.qemu;
+        let version = format!("{}.{}.{}", version.major, version.minor, version.micro);
+        let (service, events) = greeted.negotiate().await?.into_parts();
         let (cause, shutdown) = watch::channel(None);
         let listener = tokio::spawn(listen(events, cause));
         Ok(Self {
             _service: service,
+            version,
             shutdown,
             listener,
         })
+    }
+
+    /// QEMU's version, as it greeted: `7.2.22`.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
     }
 
     /// Whether the guest itself powered off. Asked after QEMU has ended.

@@ -197,6 +197,22 @@ impl Ready {
         running.unless_dead(phase, time_out, run).await
     }
 
+    /// Whether the machine lives and its agent answers.
+    pub(crate) async fn is_well(&self) -> bool {
+        const SOON: Duration = Duration::from_secs(20);
+        let phase = Phase::Install;
+        let asked = async {
+            let answered = self.agent.answers().await;
+            answered.map_err(|source| VmError::Agent { phase, source })
+        };
+        self.running.unless_dead(phase, SOON, asked).await.is_ok()
+    }
+
+    /// QEMU's version.
+    pub(crate) fn qemu_version(&self) -> &str {
+        self.qmp.version()
+    }
+
     /// Makes a file in the guest.
     pub(crate) async fn write_file(
         &self,

@@ -56,6 +56,12 @@ impl Vms {
         Ok(booting.ready(host.time_outs.boot).await?)
     }
 
+    /// What executes guests, and why nothing better does, where that was found.
+    pub(crate) fn slow(&self) -> Option<(Accelerator, &str)> {
+        let probed = self.0.accelerator.get()?;
+        Some((probed.accelerator, probed.kvm_fault.as_deref()?))
+    }
+
     /// The accelerator to use, probed once.
     async fn accelerator(&self, image: &GuestImage) -> Result<Accelerator, BuildError> {
         let probed = self.0.accelerator.get_or_try_init(|| async {
