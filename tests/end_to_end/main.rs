@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod host;
+mod host_proxy;
 mod interruption;
 mod isolation;
 mod local_disk;
 mod main_job;
+mod mirror;
 mod missing;
 mod remote_store;
+mod retries;

@@ -72,6 +72,12 @@ pub(crate) struct Global {
         value_delimiter = ','
     )]
     pub(crate) allow_hosts: Vec<String>,
+    /// The index that Python packages come from in guests, wherever it is: a mirror, a private one
+    #[arg(long, global = true, value_name = "URL", env = "SNAPTIER_PYTHON_INDEX")]
+    pub(crate) python_index: Option<String>,
+    /// The registry that JavaScript packages come from in guests, likewise
+    #[arg(long, global = true, value_name = "URL", env = "SNAPTIER_NPM_REGISTRY")]
+    pub(crate) npm_registry: Option<String>,
     /// CA certificates that guests trust while they install [default: $SSL_CERT_FILE, or the system's]
     #[arg(long, global = true, value_name = "FILE", env = "SNAPTIER_CA_BUNDLE")]
     pub(crate) ca_bundle: Option<PathBuf>,

@@ -10,6 +10,7 @@ use hierarchy::GetError;
 use l3_remote::LocationError;
 use serde::Serialize;
 use snaptier::{Error, OpenError, SettingsError};
+use vm_builder::network::PackageIndexError;
 
 use super::exit::Exit;
 
@@ -128,6 +129,12 @@ impl From<LayerError> for Failure {
 
 impl From<LocationError> for Failure {
     fn from(error: LocationError) -> Self {
+        Self::new(Exit::Request, &error)
+    }
+}
+
+impl From<PackageIndexError> for Failure {
+    fn from(error: PackageIndexError) -> Self {
         Self::new(Exit::Request, &error)
     }
 }

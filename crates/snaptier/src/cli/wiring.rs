@@ -37,6 +37,15 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
     };
     settings.max_concurrent_uploads = global.max_concurrent_uploads;
     settings.more_hosts.clone_from(&global.allow_hosts);
+    for (language, index) in [
+        (Language::Python, &global.python_index),
+        (Language::Javascript, &global.npm_registry),
+    ] {
+        // An empty variable is how many switch one off.
+        if let Some(url) = index.as_deref().filter(|url| !url.is_empty()) {
+            settings.indexes.insert(language, url.parse()?);
+        }
+    }
     if global.ca_bundle.is_some() {
         settings.ca_bundle.clone_from(&global.ca_bundle);
     }
