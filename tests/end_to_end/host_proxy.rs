@@ -76,7 +76,11 @@ async fn tunnel(client: TcpStream, gate: Arc<Gate>) -> Option<()> {
         client.read_line(&mut line).await.ok()?;
     }
     if !gate.is_open.load(Ordering::SeqCst) {
-        if gate.refused.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+        if gate
+            .refused
+            .fetch_add(1, Ordering::SeqCst)
+            .is_multiple_of(2)
+        {
             let answer = b"HTTP/1.1 503 Service Unavailable\r\n\r\n";
             client.write_all(answer).await.ok()?;
         }

@@ -118,6 +118,9 @@ async fn read_head(guest: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> 
 
 /// Where a CONNECT request wants to go.
 fn destination(head: &[u8]) -> Result<(String, u16), Refusal> {
+    if head.len() > LONGEST_HEAD {
+        return Err(Refusal::Malformed);
+    }
     let mut headers = [httparse::EMPTY_HEADER; 64];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(head) {
@@ -231,5 +234,8 @@ mod tests {
         ]
         .concat();
         assert_eq!(answer_to(&endless).await, "HTTP/1.1 400 Bad Request");
+        // Also one that is over by the time that its length is seen.
+        let long = [&endless[..], b"\r\n\r\n"].concat();
+        assert_eq!(answer_to(&long).await, "HTTP/1.1 400 Bad Request");
     }
 }

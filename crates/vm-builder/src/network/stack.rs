@@ -706,7 +706,7 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let _served = tokio::spawn(serve(ours, echo));
         // Who has 10.0.2.2? Each is answered, and nobody takes the answers.
-        let mut asked = vec![0; LENGTH + 42];
+        let mut asked = [0; LENGTH + 42];
         asked[LENGTH - 1] = 42;
         let mut frame = EthernetFrame::new_unchecked(&mut asked[LENGTH..]);
         let sender = EthernetAddress([0x52, 0x54, 0, 0x12, 0x34, 0x77]);
