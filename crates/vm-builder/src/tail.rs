@@ -48,6 +48,8 @@ impl Tail {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt;
+
     use super::*;
 
     #[test]
@@ -58,5 +60,16 @@ mod tests {
         let text = tail.text();
         assert!(text.ends_with("a[31mpanic\n"), "{text}");
         assert!(text.len() <= KEPT);
+    }
+
+    #[tokio::test]
+    async fn a_console_that_is_flooded_is_read_on_and_takes_no_more_memory() {
+        let (console, mut guest) = tokio::io::duplex(64 << 10);
+        let tail = Tail::of(console);
+        for _ in 0..1000 {
+            guest.write_all(&[b'x'; 16 << 10]).await.unwrap();
+        }
+        let held = tail.0.lock().unwrap().capacity();
+        assert!(held <= 4 * KEPT, "{held} bytes are held");
     }
 }
