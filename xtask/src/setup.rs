@@ -31,6 +31,8 @@ const NEEDS: &[Need] = &[
     need("mount", "mount"),
     // They hold our objects against everybody's zstd.
     need("zstd", "zstd"),
+    // They make an authority for an index of their own.
+    need("openssl", "openssl"),
 ];
 
 /// What making an image needs besides when it is not root that makes it.
