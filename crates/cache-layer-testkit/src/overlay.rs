@@ -4,7 +4,7 @@
 //! reference counts, L1 table, L2 tables, data; a cluster each but for the L2 tables and the data.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use cache_key::{BaseImage, DiskFormat, ImageDigest, SnapshotSpec};
@@ -105,6 +105,16 @@ pub(crate) fn make_base_image(path: PathBuf) -> io::Result<BaseImage> {
 pub(crate) fn is_of(bytes: &[u8], disk: &Disk) -> bool {
     bytes.len() as u64 == disk.file_bytes
         && ContentDigest::of_reader(bytes).is_ok_and(|digest| digest == disk.blake3)
+}
+
+/// The name of the backing file in the header of the qcow2 file at `path`, if it has any. The header is one of ours, or
+/// one of ours with another name in it: it is in the first cluster.
+pub(crate) fn read_backing_file(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut header = Vec::new();
+    fs::File::open(path)?
+        .take(CLUSTER as u64)
+        .read_to_end(&mut header)?;
+    Ok(backing_file(&header))
 }
 
 /// The name of the backing file in the header of a qcow2 file, if it has any.
