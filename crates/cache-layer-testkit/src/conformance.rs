@@ -44,7 +44,7 @@ pub use case::Case;
 pub use deviation::{Deviation, Deviations};
 pub use killed::a_process_that_is_killed_in_a_put_leaves_the_whole_entry_or_none;
 use place::Opened;
-pub use place::{Directory, Place};
+pub use place::{Directory, MaybePlace, Place};
 
 pub use cancelled::*;
 pub use entries::*;
@@ -206,9 +206,9 @@ pub async fn check_all<P: Place + 'static>(fresh: impl Fn() -> P) -> Result<(), 
 /// # Panics
 ///
 /// The layer does otherwise, or there is no such behaviour.
-pub fn test<P: Place + 'static, M: Into<Option<P>>>(name: &str, place: impl FnOnce() -> M) {
+pub fn test<P: MaybePlace>(name: &str, place: impl FnOnce() -> P) {
     let behaviour = Behaviour::named(name).expect("there is a behaviour of this name");
-    let Some(place) = place().into() else {
+    let Some(place) = place().into_option() else {
         return;
     };
     let place = Arc::new(place);

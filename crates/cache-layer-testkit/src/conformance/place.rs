@@ -42,6 +42,31 @@ where
     }
 }
 
+/// A place, or `None` for one that cannot be had.
+pub trait MaybePlace {
+    /// The place.
+    type Place: Place + 'static;
+
+    /// The place, if there is one.
+    fn into_option(self) -> Option<Self::Place>;
+}
+
+impl<P: Place + 'static> MaybePlace for P {
+    type Place = P;
+
+    fn into_option(self) -> Option<P> {
+        Some(self)
+    }
+}
+
+impl<P: Place + 'static> MaybePlace for Option<P> {
+    type Place = P;
+
+    fn into_option(self) -> Self {
+        self
+    }
+}
+
 /// A layer that is open already.
 pub(super) struct Opened(pub(super) Arc<dyn CacheLayer>);
 

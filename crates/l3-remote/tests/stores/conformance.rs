@@ -1,4 +1,4 @@
-//! One suite for every store: a test per store and behaviour.
+//! What the remote tier does beyond the contract of all layers, on every store: a test per store and behaviour.
 
 mod behaviours;
 
@@ -31,10 +31,8 @@ macro_rules! tests {
 macro_rules! as_any_store {
     ($place:expr) => {
         tests! { $place;
-            what_is_put_comes_back_byte_by_byte_with_its_manifest
             what_takes_several_parts_comes_back_byte_by_byte
-            what_is_not_there_is_a_miss_and_removing_it_succeeds
-            storing_it_again_succeeds_and_leaves_one_object
+            storing_it_again_leaves_one_object
             entries_are_listed_looked_at_verified_and_removed
             two_hosts_with_different_base_images_share_what_either_puts
         }

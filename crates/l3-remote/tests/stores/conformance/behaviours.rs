@@ -17,14 +17,6 @@ async fn assert_comes_back(layer: &RemoteLayer, host: &Host, package: &str, put:
     assert_eq!(got.manifest(), put.manifest());
 }
 
-pub(super) async fn what_is_put_comes_back_byte_by_byte_with_its_manifest(place: &Place) {
-    let host = Host::new("base");
-    let snapshot = host.snapshot("a==1");
-    place.layer().put(&snapshot).await.unwrap();
-    // Another layer, as another host has it.
-    assert_comes_back(&place.layer_elsewhere(), &host, "a==1", &snapshot).await;
-}
-
 pub(super) async fn what_takes_several_parts_comes_back_byte_by_byte(place: &Place) {
     let host = Host::new("base");
     let snapshot = host.large_snapshot("a==1");
@@ -34,17 +26,7 @@ pub(super) async fn what_takes_several_parts_comes_back_byte_by_byte(place: &Pla
     assert_comes_back(&place.layer_elsewhere(), &host, "a==1", &snapshot).await;
 }
 
-pub(super) async fn what_is_not_there_is_a_miss_and_removing_it_succeeds(place: &Place) {
-    let host = Host::new("base");
-    let (layer, spec) = (place.layer(), host.spec("a==1"));
-    assert!(!layer.get(&spec, &host.staging).await.unwrap().is_hit());
-    layer.remove(&spec.key()).await.unwrap();
-    layer.put(&host.snapshot("a==1")).await.unwrap();
-    layer.remove(&spec.key()).await.unwrap();
-    assert!(!layer.get(&spec, &host.staging).await.unwrap().is_hit());
-}
-
-pub(super) async fn storing_it_again_succeeds_and_leaves_one_object(place: &Place) {
+pub(super) async fn storing_it_again_leaves_one_object(place: &Place) {
     let host = Host::new("base");
     let snapshot = host.snapshot("a==1");
     let layer = place.layer();
