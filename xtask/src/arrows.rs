@@ -35,6 +35,8 @@ const RULES: &[Rule] = &[
     rule("cache-layer", &["cache-key"], &["opendal", "qapi"]),
     rule("l2-disk", BACKEND, &["opendal", "qapi"]),
     rule("l3-remote", L3_REMOTE, &["qapi"]),
+    // An example, which nobody imports.
+    rule("http-layer", BACKEND, &["opendal", "qapi"]),
     rule("vm-builder", BACKEND, &["opendal"]),
     rule("base-image", CONTRACT, &["opendal", "qapi"]),
     rule("hierarchy", CONTRACT, &["opendal", "qapi"]),

@@ -27,7 +27,7 @@ const LONGEST_WAIT: Duration = Duration::from_millis(25);
 /// at what is left: whole entries or none, and an empty staging directory.
 ///
 /// The other process is this program again, told to run one test: `test` is that test's path, as `module_path!` begins
-/// it, and calls this function with the same arguments. There it does not return.
+/// it, and calls this function with the same arguments. There it does not return. The layer is opened here first.
 ///
 /// # Errors
 ///
@@ -48,12 +48,16 @@ where
     let place = Arc::new(Directory::new(open));
     let mut random = fastrand::Rng::with_seed(7);
     let name = "a_process_that_is_killed_in_a_put_leaves_the_whole_entry_or_none";
+    let here = || runtime().block_on(look(place.clone()));
+    // Whatever opening the place for the first time sets up is there for the other process.
+    here().map_err(|deviation| deviation.in_behaviour(name))?;
     for _ in 0..KILLS {
         let puts = random.usize(1..4);
         let wait = LONGEST_WAIT.mul_f64(random.f64());
         let killed = kill_after(test, place.path(), puts, wait);
-        let looked = killed.and_then(|()| runtime().block_on(look(place.clone())));
-        looked.map_err(|deviation| deviation.in_behaviour(name))?;
+        killed
+            .and_then(|()| here())
+            .map_err(|deviation| deviation.in_behaviour(name))?;
     }
     Ok(())
 }
