@@ -1,6 +1,6 @@
 //! What every cache layer must do, as functions that try it.
 //!
-//! Each behaviour is one clause of the contract that [`CacheLayer`](cache_layer::CacheLayer) states. A layer whose
+//! Each behaviour is one clause of the contract that [`CacheLayer`] states. A layer whose
 //! files are in a directory is tried in three lines, and each behaviour is a test of its own name:
 //!
 //! ```no_run

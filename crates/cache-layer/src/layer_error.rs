@@ -17,6 +17,12 @@ pub struct LayerError {
 }
 
 /// What the caller of a layer should do about its error.
+///
+/// # Behavior
+///
+/// - A layer's error concerns that layer alone: whoever has others goes on with them.
+/// - Only `Unavailable` with `temporary`, and `OutOfSpace` once there is room, are worth the same call again.
+/// - After `Corrupt` the entry is no longer in the way: the next `put` stores a good one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LayerErrorKind {
@@ -28,7 +34,8 @@ pub enum LayerErrorKind {
     },
     /// Access was refused: fix credentials or permissions.
     Denied,
-    /// The entry's bytes are wrong; the layer has removed it or set it aside.
+    /// The entry's bytes are wrong; the layer has removed it or set it aside. From `put`: the snapshot's own bytes are
+    /// wrong, and nothing was stored.
     Corrupt,
     /// There is no room for the entry here.
     OutOfSpace,

@@ -5,7 +5,8 @@
 //! and a miss are values ([`Lookup`]); an error says what the caller should do ([`LayerErrorKind`],
 //! [`BuildErrorKind`]).
 //!
-//! Whoever writes a new tier needs this crate and `cache-key`, and nothing else of the workspace.
+//! Whoever writes a new tier needs this crate and `cache-key`, and nothing else of the workspace; `cache-layer-testkit`
+//! tries whether it keeps the contract.
 
 mod blocking;
 mod build_error;

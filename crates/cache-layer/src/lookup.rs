@@ -4,9 +4,9 @@ use crate::Snapshot;
 #[derive(Debug, Clone)]
 #[must_use = "a hit carries the snapshot, and pins it"]
 pub enum Lookup {
-    /// It is there, whole and checked.
+    /// It is there, whole and checked, and is what was asked for: the caller need not look again.
     Hit(Snapshot),
-    /// It is not there, or what is there is not what was asked for.
+    /// It is not there, or what is there is not what was asked for. That the layer could not look is an error.
     Miss,
 }
 

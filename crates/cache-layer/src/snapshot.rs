@@ -11,6 +11,13 @@ use crate::Manifest;
 ///
 /// It is a guard: whatever keeps its file from being removed (the pin of an L2 entry, a staged file)
 /// is held until the last clone is dropped.
+///
+/// # Behavior
+///
+/// - The file has the bytes that its manifest says, from the moment that the snapshot is handed out. Nobody writes to
+///   it any more.
+/// - Clones are cheap, and are one snapshot. Dropping the last one may remove the file, and never blocks for long.
+/// - The file's path is not its identity: the same snapshot has another one in each tier.
 #[derive(Clone)]
 pub struct Snapshot {
     path: PathBuf,
