@@ -26,7 +26,7 @@ mod memory {
 }
 
 mod a_directory {
-    cache_layer_testkit::conformance_tests_in_a_directory!(|root| super::in_directory(root));
+    cache_layer_testkit::conformance_tests_in_a_directory!(super::in_directory);
 }
 
 mod s3s_fs {
