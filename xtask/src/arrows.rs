@@ -157,6 +157,27 @@ mod tests {
     }
 
     #[test]
+    fn whoever_imports_what_is_for_tests_or_is_an_example_is_told() {
+        let mut metadata = metadata().expect("cargo is there");
+        let member = |package: &&mut cargo_metadata::Package| package.name.as_str() == "l2-disk";
+        let l2_disk = metadata.packages.iter_mut().find(member);
+        let imports = &mut l2_disk.expect("it is a member").dependencies;
+        let of_tests = imports.iter_mut().find(|of| of.name == ONLY_FOR_TESTS);
+        let of_tests = of_tests.expect("its tests use it");
+        let mut example = of_tests.clone();
+        example.name = "http-layer".to_owned();
+        of_tests.kind = DependencyKind::Normal;
+        imports.push(example);
+        assert_eq!(
+            faults(&metadata),
+            [
+                "l2-disk imports cache-layer-testkit",
+                "l2-disk imports http-layer",
+            ]
+        );
+    }
+
+    #[test]
     fn what_a_crate_pulls_in_is_found_however_indirect() {
         let metadata = metadata().expect("cargo is there");
         let of = |name: &str| {

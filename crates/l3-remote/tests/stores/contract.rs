@@ -70,7 +70,7 @@ macro_rules! as_a_whole {
 as_a_whole! {
     seaweedfs: SeaweedFs, lacks &[];
     moto: Moto, lacks &[];
-    // Of two uploads of one object at once it forgets one, and answers 404 to it.
+    // An upload beside others of the same object, and removals, fails there now and then: its session is gone (404).
     fake_gcs: FakeGcs, lacks &["many_tasks_do_each_other_no_harm"];
     gcp_storage_emulator: GcpStorageEmulator, lacks &[];
 }
