@@ -20,9 +20,9 @@ pub struct Case {
 
 /// What a layer finishes behind the scenes it finishes within this time: work on another thread that goes on after
 /// its caller went away, a snapshot in use.
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 /// Between two looks at what gives no event.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 impl Case {
     /// The layer at `place`, opened.

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cache_layer::CacheLayer;
 
-use super::case::Case;
+use super::case::{Case, LOOK_AGAIN, SOON};
 use super::deviation::{Deviation, doing, require};
 use super::{Directory, Place, runtime};
 
@@ -124,7 +124,7 @@ impl Drop for KilledOnDrop {
 
 /// What is there is whole, what is not can be put, and what the dead process had staged is gone.
 async fn look<P: Place + 'static>(place: Arc<P>) -> Result<(), Deviation> {
-    let case = Case::at(place).await?;
+    let case = Case::at(place.clone()).await?;
     for package in PACKAGES {
         let spec = case.spec(package);
         case.hit_or_miss(&spec).await?;
@@ -134,5 +134,19 @@ async fn look<P: Place + 'static>(place: Arc<P>) -> Result<(), Deviation> {
         case.remove(&spec.key()).await?;
         case.miss(&spec).await?;
     }
-    case.staged_only(&[]).await
+    // A program that the dead process was just starting has its locks until it has begun in earnest, so that the first
+    // who opens the directory may come too early to sweep.
+    let began = Instant::now();
+    loop {
+        let workshop = doing("opening staging", place.workshop())?;
+        let left = doing("reading staging", workshop.staged_files())?;
+        let Some(file) = left.first() else {
+            return Ok(());
+        };
+        require(began.elapsed() < SOON, || {
+            let file = file.display();
+            format!("`{file}`, which a dead process had staged, is not swept")
+        })?;
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }
