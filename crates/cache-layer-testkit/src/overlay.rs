@@ -55,6 +55,7 @@ impl Overlay {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "cache-layer-testkit".to_owned(),
             resolved: Vec::new(),
+            tools: Vec::new(),
         };
         let manifest = Manifest::new(spec.canonical(), disk(&bytes), provenance);
         Ok(Snapshot::new(path, manifest))

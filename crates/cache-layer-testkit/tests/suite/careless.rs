@@ -108,6 +108,7 @@ impl Careless {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "nobody".to_owned(),
             resolved: Vec::new(),
+            tools: Vec::new(),
         };
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Snapshot::new(self.root.join("nothing"), manifest)
