@@ -9,9 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ImageError {
     /// Nobody has written down how to make one.
-    #[error(
-        "make a {language} base image: there is no recipe for one yet, only for python and raw"
-    )]
+    #[error("make a {language} base image: this release has no recipe for one")]
     NoRecipe {
         /// The language asked for.
         language: Language,

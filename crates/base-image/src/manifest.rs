@@ -50,6 +50,15 @@ pub enum Installer {
         /// The version of `uv`.
         version: String,
     },
+    /// `bun`, for JavaScript.
+    Bun {
+        /// The path of `bun`.
+        program: String,
+        /// The folder with the `package.json` that packages are added to.
+        folder: String,
+        /// The version of `bun`.
+        version: String,
+    },
 }
 
 impl ImageManifest {
@@ -94,8 +103,12 @@ mod tests {
 
     #[test]
     fn an_installer_is_told_by_its_kind() {
-        let json = r#"{"kind":"uv","program":"/u","python":"/p","version":"1"}"#;
-        let installer: Installer = serde_json::from_str(json).unwrap();
-        assert_eq!(serde_json::to_string(&installer).unwrap(), json);
+        for json in [
+            r#"{"kind":"uv","program":"/u","python":"/p","version":"1"}"#,
+            r#"{"kind":"bun","program":"/b","folder":"/f","version":"1"}"#,
+        ] {
+            let installer: Installer = serde_json::from_str(json).unwrap();
+            assert_eq!(serde_json::to_string(&installer).unwrap(), json);
+        }
     }
 }

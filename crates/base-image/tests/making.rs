@@ -5,14 +5,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base_image::{ImageError, ImageStore, MakeOptions};
+use base_image::{ImageError, ImageStore, Installer, MakeOptions};
 use cache_key::Language;
 use cache_layer::NoProgress;
 
-async fn make(dir: &Path) -> base_image::Image {
+async fn make(dir: &Path, language: Language) -> base_image::Image {
     let store = ImageStore::new(dir).unwrap();
     let made = store
-        .make(Language::Raw, &MakeOptions::default(), &NoProgress)
+        .make(language, &MakeOptions::default(), &NoProgress)
         .await;
     made.unwrap_or_else(|error| panic!("{error}\n{}", error.output().unwrap_or_default()))
 }
@@ -34,7 +34,7 @@ async fn an_image_is_made_whole_and_found_again_and_made_elsewhere_it_is_the_sam
     let store = ImageStore::new(here.path()).unwrap();
     assert!(store.find(Language::Raw).await.unwrap().is_none());
 
-    let image = make(here.path()).await;
+    let image = make(here.path(), Language::Raw).await;
     let name = format!("raw-{}", image.manifest().digest.short());
     assert_eq!(names(here.path()), [name.as_str()]);
     assert_eq!(
@@ -53,7 +53,7 @@ async fn an_image_is_made_whole_and_found_again_and_made_elsewhere_it_is_the_sam
     assert_eq!(found.base_image(), image.base_image());
     assert!(store.find(Language::Python).await.unwrap().is_none());
 
-    let again = make(there.path()).await;
+    let again = make(there.path(), Language::Raw).await;
     assert_eq!(
         again.manifest().digest,
         image.manifest().digest,
@@ -113,13 +113,27 @@ fn processes_with(marker: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_language_without_a_recipe_is_told_so_and_nothing_is_written() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = ImageStore::new(dir.path().join("images")).unwrap();
-    let error = store
-        .make(Language::Javascript, &MakeOptions::default(), &NoProgress)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ImageError::NoRecipe { .. }), "{error}");
-    assert!(names(dir.path()).is_empty());
+async fn a_javascript_image_has_its_installer_and_hosts_and_made_elsewhere_it_is_the_same() {
+    let (here, there) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let image = make(here.path(), Language::Javascript).await;
+    let manifest = image.manifest();
+    assert!(
+        matches!(&manifest.installer, Some(Installer::Bun { program, .. }) if program.ends_with("/bun")),
+        "{manifest:?}"
+    );
+    assert!(!manifest.registry_hosts.is_empty());
+    assert!(
+        manifest
+            .registry_hosts
+            .iter()
+            .all(|host| host.contains('.') && !host.contains('/')),
+        "{manifest:?}"
+    );
+
+    let again = make(there.path(), Language::Javascript).await;
+    assert_eq!(
+        again.manifest().digest,
+        manifest.digest,
+        "two hosts could not share snapshots"
+    );
 }
