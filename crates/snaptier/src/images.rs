@@ -69,6 +69,12 @@ fn installer(installer: &Installer) -> Option<InstallerKind> {
             program: program.clone(),
             python: python.clone(),
         }),
+        Installer::Bun {
+            program, folder, ..
+        } => Some(InstallerKind::Bun {
+            program: program.clone(),
+            folder: folder.clone(),
+        }),
         // One that this release cannot run is as good as none.
         _ => None,
     }

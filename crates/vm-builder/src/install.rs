@@ -6,7 +6,7 @@ use cache_layer::{BuildError, BuildErrorKind, Phase, ResolvedPackage};
 use crate::command::{Command, OutputSink, OutputStream};
 use crate::guest_agent::GuestExit;
 use crate::host::VmHost;
-use crate::installer::{Installer, InstallerKind};
+use crate::installer::{Installer, InstallerKind, remedy};
 use crate::network;
 use crate::output::Output;
 use crate::vm::Ready;
@@ -52,7 +52,8 @@ pub(crate) async fn install(
         .await?;
     if !exit.is_success() {
         let said = output.all();
-        let context = format!("install {packages}");
+        let remedy = remedy(&said).map(|remedy| format!(": {remedy}"));
+        let context = format!("install {packages}{}", remedy.unwrap_or_default());
         return Err(NotInstalled {
             error: BuildError::new(installer.classify(&said), context).with_output(said),
             guest_is_idle: true,

@@ -1,11 +1,15 @@
 //! What gets packages into a guest, one file per installer.
 
+mod bun;
 mod uv;
+
+use std::collections::BTreeSet;
 
 use cache_key::PackageSet;
 use cache_layer::{BuildErrorKind, ResolvedPackage};
 
-pub(crate) use uv::Uv;
+use bun::Bun;
+use uv::Uv;
 
 /// The installer of a base image and where it is in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,13 @@ pub enum InstallerKind {
         /// The guest's path of the interpreter whose environment the packages go into.
         python: String,
     },
+    /// `bun`, which installs JavaScript packages.
+    Bun {
+        /// The guest's path of `bun`.
+        program: String,
+        /// The guest's path of the folder with the `package.json` that packages are added to.
+        folder: String,
+    },
 }
 
 impl InstallerKind {
@@ -26,6 +37,10 @@ impl InstallerKind {
             Self::Uv { program, python } => Box::new(Uv {
                 program: program.clone(),
                 python: python.clone(),
+            }),
+            Self::Bun { program, folder } => Box::new(Bun {
+                program: program.clone(),
+                folder: folder.clone(),
             }),
         }
     }
@@ -50,5 +65,149 @@ pub(crate) trait Installer: Send + Sync {
     fn parse_list(&self, output: &str) -> Vec<ResolvedPackage>;
 
     /// What the caller can do about an installation that failed with this output.
+    ///
+    /// An output that says nothing known is of [`BuildErrorKind::Packages`]: most failures are, and one that is
+    /// tried again in vain costs the caller minutes, while the installer's own words are shown in any case.
     fn classify(&self, output: &str) -> BuildErrorKind;
+}
+
+/// What is to be done about an output whose error kind alone does not say it.
+pub(crate) fn remedy(output: &str) -> Option<&'static str> {
+    output
+        .contains("No space left on device")
+        .then_some("the guest's disk is full, ask for fewer packages")
+}
+
+/// The packages of a list that a guest gave, in order and each once. The guest may lie: what no package can be
+/// called is left out, and all of it fits a manifest.
+fn listed<'a>(packages: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<ResolvedPackage> {
+    let is_plausible = |text: &str| {
+        (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    let packages = packages
+        .filter(|(name, version)| is_plausible(name) && is_plausible(version))
+        .map(|(name, version)| ResolvedPackage {
+            name: name.to_owned(),
+            version: version.to_owned(),
+        });
+    let packages: BTreeSet<_> = packages.take(MOST_PACKAGES).collect();
+    packages.into_iter().collect()
+}
+
+/// Bytes of a name or a version. npm allows 214 for a name.
+const LONGEST_WORD: usize = 256;
+/// More than anybody installs.
+const MOST_PACKAGES: usize = 4000;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use cache_layer::MAX_MANIFEST_BYTES;
+
+    use super::*;
+
+    /// What the installers really said, below a folder for the kind that it is of.
+    fn fixtures(installer: &str, kind: &str) -> Vec<(String, String)> {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../fixtures/installers")
+            .join(installer)
+            .join(kind);
+        let files = dir.read_dir().unwrap().map(|file| file.unwrap().path());
+        let texts: Vec<_> = files
+            .map(|file| {
+                (
+                    file.display().to_string(),
+                    fs::read_to_string(&file).unwrap(),
+                )
+            })
+            .collect();
+        assert!(!texts.is_empty(), "{}", dir.display());
+        texts
+    }
+
+    fn installers() -> [(&'static str, Box<dyn Installer>); 2] {
+        let [program, python, folder] = ["program", "python", "folder"].map(str::to_owned);
+        [
+            (
+                "uv",
+                InstallerKind::Uv {
+                    program: program.clone(),
+                    python,
+                }
+                .installer(),
+            ),
+            ("bun", InstallerKind::Bun { program, folder }.installer()),
+        ]
+    }
+
+    #[test]
+    fn what_an_installer_says_is_of_the_kind_that_its_folder_names() {
+        for (name, installer) in installers() {
+            for (folder, kind) in [
+                ("packages", BuildErrorKind::Packages),
+                ("temporary", BuildErrorKind::Temporary),
+                ("host", BuildErrorKind::Host),
+            ] {
+                for (file, text) in fixtures(name, folder) {
+                    assert_eq!(installer.classify(&text), kind, "{file}\n{text}");
+                    assert_eq!(
+                        remedy(&text).is_some(),
+                        file.ends_with("/disk-full.txt"),
+                        "{file}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_a_matter_of_the_packages() {
+        for (_, installer) in installers() {
+            for text in ["", "\n", "Killed", "error: ", "error: a new message\n"] {
+                assert_eq!(installer.classify(text), BuildErrorKind::Packages, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_fixture_names_no_registry() {
+        for (name, _) in installers() {
+            for kind in ["packages", "temporary", "host"] {
+                for (file, text) in fixtures(name, kind) {
+                    let lines = text.lines().filter(|line| {
+                        ["error: ", "  cause: ", "hint: "]
+                            .iter()
+                            .any(|start| line.starts_with(start))
+                    });
+                    for url in lines.flat_map(|line| line.split("://").skip(1)) {
+                        let host = url.split(['/', ':', ' ', ')']).next().unwrap();
+                        assert!(
+                            host.ends_with(".example") || host.ends_with(".invalid"),
+                            "{file}: {host}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_that_lies_costs_no_more_than_a_manifest_holds() {
+        let long = "x".repeat(LONGEST_WORD);
+        let names: Vec<_> = (0..3 * MOST_PACKAGES)
+            .map(|number| format!("{number:0>LONGEST_WORD$}"))
+            .collect();
+        let packages = listed(names.iter().map(|name| (name.as_str(), long.as_str())));
+        assert_eq!(packages.len(), MOST_PACKAGES);
+        let json = serde_json::to_vec(&packages).unwrap();
+        assert!((json.len() as u64) < MAX_MANIFEST_BYTES);
+
+        let lies = [("", "1"), ("a", ""), ("a\u{1b}[2J", "1"), ("a b", "1")];
+        let too_long = "x".repeat(LONGEST_WORD + 1);
+        assert_eq!(listed(lies.into_iter().chain([(&*too_long, "1")])), []);
+        let twice = [("b", "1"), ("a", "2"), ("b", "1")];
+        assert_eq!(listed(twice.into_iter()).len(), 2);
+    }
 }

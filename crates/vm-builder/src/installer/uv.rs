@@ -1,7 +1,7 @@
 use cache_key::PackageSet;
 use cache_layer::{BuildErrorKind, ResolvedPackage};
 
-use super::Installer;
+use super::{Installer, listed};
 
 pub(crate) struct Uv {
     pub(crate) program: String,
@@ -55,36 +55,46 @@ impl Installer for Uv {
     }
 
     fn parse_list(&self, output: &str) -> Vec<ResolvedPackage> {
-        let package = |line: &str| {
-            let (name, version) = line.trim().split_once("==")?;
-            Some(ResolvedPackage {
-                name: name.to_owned(),
-                version: version.to_owned(),
-            })
-        };
-        output.lines().filter_map(package).collect()
+        listed(
+            output
+                .lines()
+                .filter_map(|line| line.trim().split_once("==")),
+        )
     }
 
     fn classify(&self, output: &str) -> BuildErrorKind {
-        // uv says what it could not do in the first lines and why in the last.
-        const NETWORK: [&str; 9] = [
-            "error sending request",
-            "Failed to fetch",
-            "Request failed after",
-            "connection closed",
-            "Connection reset",
-            "operation timed out",
-            "dns error",
-            "tunnel error",
-            "503 Service Unavailable",
-        ];
-        if NETWORK.iter().any(|sign| output.contains(sign)) {
+        // What a build printed is further to the right than the error and its causes.
+        let mut chain = output
+            .lines()
+            .filter(|line| line.starts_with("error: ") || line.starts_with("  cause: "));
+        if chain.clone().any(|line| line.contains(DISTRUST)) {
+            BuildErrorKind::Host
+        } else if chain.any(|line| PASSING.iter().any(|sign| line.contains(sign))) {
             BuildErrorKind::Temporary
         } else {
             BuildErrorKind::Packages
         }
     }
 }
+
+const DISTRUST: &str = "invalid peer certificate";
+
+/// Signs of what may be otherwise the next time. A proxy that refuses is one of them: its answer is not told, and it
+/// gives the same words for a host that is down.
+const PASSING: [&str; 12] = [
+    "HTTP status server error",
+    "(408 Request Timeout)",
+    "(429 Too Many Requests)",
+    "error sending request",
+    "error decoding response body",
+    "request or response body error",
+    "connection closed",
+    "Connection reset",
+    "operation timed out",
+    "network timeout",
+    "dns error",
+    "tunnel error",
+];
 
 #[cfg(test)]
 mod tests {
