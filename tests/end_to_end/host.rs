@@ -126,14 +126,22 @@ fn bare_snaptier(args: &[&str]) -> Command {
 /// The image directory with a Python image in it, made on first use and kept from run to run.
 pub(crate) fn python_image() -> &'static Path {
     static IMAGES: OnceLock<PathBuf> = OnceLock::new();
-    IMAGES.get_or_init(|| {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
-        let mut build = bare_snaptier(&["image", "build", "python"]);
-        build.env("SNAPTIER_IMAGE_DIR", &dir);
-        let said = Said::of(build);
-        assert_eq!(said.code, Some(0), "{}", said.stderr);
-        dir
-    })
+    IMAGES.get_or_init(|| image_dir_with("python"))
+}
+
+/// The same directory, with a JavaScript image in it too.
+pub(crate) fn javascript_image() -> &'static Path {
+    static IMAGES: OnceLock<PathBuf> = OnceLock::new();
+    IMAGES.get_or_init(|| image_dir_with("javascript"))
+}
+
+fn image_dir_with(language: &str) -> PathBuf {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("images");
+    let mut build = bare_snaptier(&["image", "build", language]);
+    build.env("SNAPTIER_IMAGE_DIR", &dir);
+    let said = Said::of(build);
+    assert_eq!(said.code, Some(0), "{}", said.stderr);
+    dir
 }
 
 fn names(dir: &Path) -> Vec<String> {

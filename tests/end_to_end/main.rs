@@ -7,6 +7,7 @@ mod host;
 mod host_proxy;
 mod interruption;
 mod isolation;
+mod javascript;
 mod local_disk;
 mod main_job;
 mod mirror;
