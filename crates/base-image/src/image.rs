@@ -50,13 +50,13 @@ impl Image {
         BaseImage::new(self.dir.join(DISK), DiskFormat::Qcow2, self.manifest.digest)
     }
 
-    /// The kernel.
+    /// The kernel, for an image that is booted by one.
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.dir.join(KERNEL)
     }
 
-    /// The initial RAM disk.
+    /// The initial RAM disk, for an image that has one.
     #[must_use]
     pub fn initrd(&self) -> PathBuf {
         self.dir.join(INITRD)

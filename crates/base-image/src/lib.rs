@@ -25,5 +25,5 @@ mod tool;
 pub use error::ImageError;
 pub use image::Image;
 pub use maker::MakeOptions;
-pub use manifest::{IMAGE_FORMAT_VERSION, ImageManifest, Installer};
+pub use manifest::{Boot, IMAGE_FORMAT_VERSION, ImageManifest, Installer, Origin};
 pub use store::{ImageStore, Listed};

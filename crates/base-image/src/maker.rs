@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::image::{self, DISK, INITRD, KERNEL, MANIFEST};
 use crate::recipe::{APPEND, EPOCH, Recipe, SUITE};
 use crate::tool::{MKE2FS, MMDEBSTRAP, QEMU_IMG, Tool, as_root, contained, run};
-use crate::{IMAGE_FORMAT_VERSION, ImageError, ImageManifest};
+use crate::{Boot, IMAGE_FORMAT_VERSION, ImageError, ImageManifest, Origin};
 
 /// How to make an image.
 #[derive(Debug, Clone, Default)]
@@ -119,10 +119,15 @@ fn publish(
         digest,
         language,
         architecture: std::env::consts::ARCH.to_owned(),
-        append: APPEND.to_owned(),
+        boot: Boot::Kernel {
+            initrd: true,
+            append: APPEND.to_owned(),
+        },
         installer: recipe.installer.clone(),
         registry_hosts: registry_hosts(&staging.path().join(REGISTRY_HOSTS), recipe)?,
-        recipe: recipe.revision(),
+        origin: Origin::Made {
+            recipe: recipe.revision(),
+        },
         disk_bytes,
         created_at: Timestamp::now(),
     };

@@ -8,7 +8,7 @@ use cache_layer::{KeyLock, ProgressSink, blocking};
 use crate::image::MANIFEST;
 use crate::maker::{self, MakeOptions, STAGING_PREFIX};
 use crate::recipe::Recipe;
-use crate::{Image, ImageError};
+use crate::{Image, ImageError, Origin};
 
 /// The folder that base images are kept in.
 #[derive(Debug, Clone)]
@@ -93,13 +93,15 @@ impl ImageStore {
     }
 
     fn find_now(&self, language: Language) -> Result<Option<Image>, ImageError> {
-        let revision = Recipe::of(language)?.revision();
+        let made = Origin::Made {
+            recipe: Recipe::of(language)?.revision(),
+        };
         let candidates = self
             .list_now()?
             .into_iter()
             .filter(|listed| match &listed.image {
                 Ok(image) => {
-                    image.manifest().language == language && image.manifest().recipe == revision
+                    image.manifest().language == language && image.manifest().origin == made
                 }
                 // A changed disk is no reason to make the image anew in silence.
                 Err(error) => {

@@ -9,7 +9,7 @@ use cache_key::{ImageDigest, Language, SnapshotSpec};
 use cache_layer::{
     BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging, Tool,
 };
-use vm_builder::{GuestImage, InstallerKind, VmBuilder, Vms};
+use vm_builder::{Boot, GuestImage, InstallerKind, VmBuilder, Vms};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Images {
@@ -52,12 +52,21 @@ fn guest_image(image: &Image) -> GuestImage {
     GuestImage {
         language: manifest.language,
         base: image.base_image(),
-        kernel: image.kernel(),
-        initrd: image.initrd(),
-        append: manifest.append.clone(),
+        boot: boot(image),
         installer: manifest.installer.as_ref().and_then(installer),
         installer_tool: manifest.installer.as_ref().and_then(tool),
         registry_hosts: manifest.registry_hosts.clone(),
+    }
+}
+
+fn boot(image: &Image) -> Boot {
+    match &image.manifest().boot {
+        base_image::Boot::Kernel { initrd, append } => Boot::Kernel {
+            kernel: image.kernel(),
+            initrd: initrd.then(|| image.initrd()),
+            append: append.clone(),
+        },
+        base_image::Boot::Firmware => Boot::Firmware,
     }
 }
 

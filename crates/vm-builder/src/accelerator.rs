@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::guest_image::GuestImage;
+use crate::guest_image::{Boot, GuestImage};
+use crate::machine::{Args, machine_option};
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,16 +86,19 @@ impl Accelerator {
     }
 
     fn proof_args(self, image: &GuestImage) -> Vec<OsString> {
-        let machine = crate::machine::machine_option(self);
-        let append = format!("{} {PROOF}", image.append);
-        let mut args: Vec<OsString> = Vec::new();
-        args.extend(["-nodefaults", "-no-user-config", "-no-reboot"].map(Into::into));
-        args.extend(["-display", "none", "-m", "128M", "-cpu", self.cpu()].map(Into::into));
-        args.extend(["-machine".into(), machine.into()]);
-        args.extend(["-kernel".into(), image.kernel.clone().into_os_string()]);
-        args.extend(["-initrd".into(), image.initrd.clone().into_os_string()]);
-        args.extend(["-append".into(), append.into()]);
-        args
+        let mut boot = image.boot.clone();
+        if let Boot::Kernel { append, .. } = &mut boot {
+            append.push(' ');
+            append.push_str(PROOF);
+        }
+        let mut args = Args::default();
+        args.flags(["-nodefaults", "-no-user-config", "-no-reboot"]);
+        args.option("-display", "none");
+        args.option("-m", "128M");
+        args.option("-cpu", self.cpu());
+        args.option("-machine", machine_option(self, &boot));
+        args.boot(&boot);
+        args.0
     }
 
     /// QEMU's name for the processor model to go with it.

@@ -35,7 +35,7 @@ pub use accelerator::{Accelerator, PROOF, Probed};
 pub use builder::VmBuilder;
 pub use command::{Input, OutputSink, OutputStream};
 pub use guest_agent::GuestExit;
-pub use guest_image::GuestImage;
+pub use guest_image::{Boot, GuestImage};
 pub use host::{TimeOuts, VmHost};
 pub use installer::InstallerKind;
 pub use retries::Retries;

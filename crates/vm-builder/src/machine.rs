@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::accelerator::Accelerator;
+use crate::guest_image::Boot;
 use crate::network::GUEST_MAC;
 use crate::sockets::Sockets;
 
@@ -16,9 +17,7 @@ pub(crate) struct Machine {
     pub(crate) accelerator: Accelerator,
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u32,
-    pub(crate) kernel: PathBuf,
-    pub(crate) initrd: PathBuf,
-    pub(crate) append: String,
+    pub(crate) boot: Boot,
     /// The qcow2 overlay that the guest writes to.
     pub(crate) disk: PathBuf,
     /// QEMU's ends of the sockets, by the numbers that it inherits.
@@ -43,13 +42,11 @@ impl Machine {
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         );
         let accelerator = self.accelerator;
-        args.option("-machine", machine_option(accelerator));
+        args.option("-machine", machine_option(accelerator, &self.boot));
         args.option("-cpu", accelerator.cpu());
         args.option("-smp", self.cpus.to_string());
         args.option("-m", format!("{}M", self.memory_mib));
-        args.option("-kernel", &self.kernel);
-        args.option("-initrd", &self.initrd);
-        args.option("-append", &self.append);
+        args.boot(&self.boot);
 
         args.option("-blockdev", self.disk().to_string());
         args.option("-device", "virtio-blk-pci,drive=disk");
@@ -109,27 +106,47 @@ impl Machine {
 
 /// QEMU's machine type.
 ///
-/// With KVM it is `microvm`, with the few legacy devices that a stock kernel needs to find the PCI bus: the
+/// `microvm` has no firmware that finds a disk on the PCI bus; `q35` has a BIOS, which does.
+///
+/// Where QEMU loads the kernel, with KVM it is `microvm`, with the few legacy devices that a stock kernel needs to find the PCI bus: the
 /// kernel is told the frequency of its clock. Without, it has to measure it, and on a busy host it fails to
 /// with the one timer that a `microvm` has, and hangs; `q35` has two more.
-pub(crate) fn machine_option(accelerator: Accelerator) -> String {
-    let machine = match accelerator {
-        Accelerator::Kvm => "microvm,rtc=on,pit=on,pic=on,acpi=on,pcie=on",
-        Accelerator::Tcg => "q35",
+pub(crate) fn machine_option(accelerator: Accelerator, boot: &Boot) -> String {
+    let machine = match (accelerator, boot) {
+        (Accelerator::Kvm, Boot::Kernel { .. }) => "microvm,rtc=on,pit=on,pic=on,acpi=on,pcie=on",
+        _ => "q35",
     };
     format!("{machine},accel={accelerator}")
 }
 
+/// QEMU's arguments, one by one.
 #[derive(Default)]
-struct Args(Vec<OsString>);
+pub(crate) struct Args(pub(crate) Vec<OsString>);
 
 impl Args {
-    fn flags<const N: usize>(&mut self, flags: [&str; N]) {
+    pub(crate) fn flags<const N: usize>(&mut self, flags: [&str; N]) {
         self.0.extend(flags.map(OsString::from));
     }
 
-    fn option(&mut self, name: &str, value: impl Into<OsString>) {
+    pub(crate) fn option(&mut self, name: &str, value: impl Into<OsString>) {
         self.0.extend([OsString::from(name), value.into()]);
+    }
+
+    /// What QEMU loads; a machine that boots by its firmware is told nothing.
+    pub(crate) fn boot(&mut self, boot: &Boot) {
+        let Boot::Kernel {
+            kernel,
+            initrd,
+            append,
+        } = boot
+        else {
+            return;
+        };
+        self.option("-kernel", kernel);
+        if let Some(initrd) = initrd {
+            self.option("-initrd", initrd);
+        }
+        self.option("-append", append);
     }
 
     fn chardev(&mut self, id: &str, socket: RawFd) {
@@ -146,9 +163,11 @@ mod tests {
             accelerator: Accelerator::Tcg,
             cpus: 2,
             memory_mib: 512,
-            kernel: "/images/k,1".into(),
-            initrd: "/images/i".into(),
-            append: "console=ttyS0".into(),
+            boot: Boot::Kernel {
+                kernel: "/images/k,1".into(),
+                initrd: Some("/images/i".into()),
+                append: "console=ttyS0".into(),
+            },
             disk: "/cache/a,b.qcow2".into(),
             sockets: Sockets {
                 qmp: 3,
@@ -200,6 +219,45 @@ mod tests {
         let disk = machine().disk();
         assert_eq!(disk["file"]["filename"], "/cache/a,b.qcow2");
         assert_eq!(disk["driver"], "qcow2");
+    }
+
+    #[test]
+    fn a_machine_boots_the_kernel_that_it_is_given_and_by_its_firmware_without_one() {
+        let kernel = |initrd: Option<&str>| Boot::Kernel {
+            kernel: "/k".into(),
+            initrd: initrd.map(Into::into),
+            append: "quiet panic=-1".into(),
+        };
+        for (accelerator, boot, machine_type, loaded) in [
+            (
+                Accelerator::Kvm,
+                kernel(Some("/i")),
+                "microvm,",
+                Some("-kernel /k -initrd /i -append quiet panic=-1 "),
+            ),
+            (
+                Accelerator::Tcg,
+                kernel(None),
+                "q35,",
+                Some("-kernel /k -append quiet panic=-1 "),
+            ),
+            (Accelerator::Kvm, Boot::Firmware, "q35,", None),
+            (Accelerator::Tcg, Boot::Firmware, "q35,", None),
+        ] {
+            let line = line(&Machine {
+                accelerator,
+                boot,
+                ..machine()
+            });
+            assert!(line.contains(&format!("-machine {machine_type}")), "{line}");
+            match loaded {
+                Some(loaded) => assert!(line.contains(loaded), "{line}"),
+                None => assert!(
+                    !line.contains("-kernel") && !line.contains("-append"),
+                    "{line}"
+                ),
+            }
+        }
     }
 
     #[test]

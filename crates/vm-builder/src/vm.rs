@@ -99,9 +99,7 @@ impl Booting {
             accelerator: start.accelerator,
             cpus: start.cpus,
             memory_mib: start.memory_mib,
-            kernel: start.image.kernel.clone(),
-            initrd: start.image.initrd.clone(),
-            append: start.image.append.clone(),
+            boot: start.image.boot.clone(),
             disk: start.disk,
             sockets: pairs.each().map(|(_, theirs)| theirs.as_raw_fd()),
         };
