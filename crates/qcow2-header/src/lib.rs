@@ -7,7 +7,8 @@
 //! - [`Qcow2Header::check_tables`] walks the tables too: what a file costs when it comes in;
 //! - [`Qcow2Header::require_overlay`] and [`Qcow2Header::require_standalone`] refuse whatever a snapshot,
 //!   or a base image, has no business to hold;
-//! - [`vet_overlay`] does all of it, and has `qemu-img check` read the file when nothing is left to fear.
+//! - [`vet_overlay`] and [`vet_standalone`] do all of it, and have `qemu-img check` read the file when nothing is left
+//!   to fear.
 //!
 //! No bytes make any of it panic, and none make it read more than the file's tables once. What it keeps in
 //! memory is a number for each L2 table and refcount block, which the format bounds: a few KiB for a disk of
@@ -27,4 +28,4 @@ mod vet;
 pub use error::Qcow2Error;
 pub use header::{BackingFile, Compression, Encryption, Features, Qcow2Header, Table};
 pub use rebase::set_backing_file;
-pub use vet::vet_overlay;
+pub use vet::{vet_overlay, vet_standalone};

@@ -1,4 +1,4 @@
-//! All that there is to be known against an overlay that nobody vouches for, in the order in which it may be
+//! All that there is to be known against a disk that nobody vouches for, in the order in which it may be
 //! found out: first by us, and only then by a tool that would follow what the file says.
 
 use std::fs::File;
@@ -23,6 +23,21 @@ use crate::{Qcow2Error, Qcow2Header};
 pub fn vet_overlay(file: &File, qemu_img: &Path) -> Result<Qcow2Header, Qcow2Error> {
     let header = Qcow2Header::read(file)?;
     header.require_overlay()?;
+    header.check_tables(file)?;
+    qemu_img_check(file, qemu_img)?;
+    Ok(header)
+}
+
+/// Holds the open disk `file` against everything that a base image must be: its header, what
+/// [`require_standalone`](Qcow2Header::require_standalone) allows, its tables, and last, by `qemu-img check`, its
+/// reference counts. For the rest it is as [`vet_overlay`].
+///
+/// # Errors
+///
+/// As for [`vet_overlay`].
+pub fn vet_standalone(file: &File, qemu_img: &Path) -> Result<Qcow2Header, Qcow2Error> {
+    let header = Qcow2Header::read(file)?;
+    header.require_standalone()?;
     header.check_tables(file)?;
     qemu_img_check(file, qemu_img)?;
     Ok(header)
