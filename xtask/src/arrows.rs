@@ -38,7 +38,7 @@ const RULES: &[Rule] = &[
     // An example, which nobody imports.
     rule("http-layer", BACKEND, &["opendal", "qapi"]),
     rule("vm-builder", BACKEND, &["opendal"]),
-    rule("base-image", CONTRACT, &["opendal", "qapi"]),
+    rule("base-image", BACKEND, &["opendal", "qapi"]),
     rule("hierarchy", CONTRACT, &["opendal", "qapi"]),
     rule(
         "snaptier",

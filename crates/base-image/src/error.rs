@@ -2,7 +2,10 @@ use std::io;
 use std::path::PathBuf;
 
 use cache_key::{ImageDigest, Language};
+use qcow2_header::Qcow2Error;
 use thiserror::Error;
+
+use crate::ImageChoice;
 
 /// Why there is no base image to be had.
 #[derive(Debug, Error)]
@@ -41,6 +44,46 @@ pub enum ImageError {
         status: std::process::ExitStatus,
         /// Its last lines.
         output: String,
+    },
+    /// A disk that was to be imported is none that can be a base image.
+    #[error("import the disk `{}`: {fault}: {remedy}", path.display())]
+    ForeignDisk {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+        /// What can be done.
+        remedy: String,
+    },
+    /// Another file that was to be imported is not what it is said to be.
+    #[error("import the {what} `{}`: {fault}", path.display())]
+    ForeignFile {
+        /// What it was named as.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// A disk that was to be imported could not be looked at; that need not be its own doing.
+    #[error("check the disk `{}`", path.display())]
+    Unchecked {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Qcow2Error,
+    },
+    /// There is no such image as was chosen.
+    #[error(
+        "find the {language} image `{choice}` in `{}`: `snaptier image ls` lists those that there are", dir.display()
+    )]
+    NoSuchImage {
+        /// The language asked for.
+        language: Language,
+        /// What the digest was to begin with.
+        choice: ImageChoice,
+        /// Where the images are.
+        dir: PathBuf,
     },
     /// The disk of an image is no longer what it was.
     #[error(

@@ -32,6 +32,11 @@ impl Image {
         Ok(image)
     }
 
+    /// The image in `dir`, whose disk nobody has held against `manifest` yet, or need not.
+    pub(crate) fn unproven(dir: PathBuf, manifest: ImageManifest) -> Self {
+        Self { dir, manifest }
+    }
+
     /// The folder that the image is in.
     #[must_use]
     pub fn dir(&self) -> &Path {

@@ -8,7 +8,8 @@ use cache_layer::{InPhase, Phase, ProgressSink, Subject, blocking};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
-use crate::image::{self, DISK, INITRD, KERNEL, MANIFEST};
+use crate::image::{self, DISK, INITRD, KERNEL};
+use crate::publish;
 use crate::recipe::{APPEND, EPOCH, Recipe, SUITE};
 use crate::tool::{MKE2FS, MMDEBSTRAP, QEMU_IMG, Tool, as_root, contained, run};
 use crate::{Boot, IMAGE_FORMAT_VERSION, ImageError, ImageManifest, Origin};
@@ -60,7 +61,7 @@ pub(crate) async fn make(
     .await?;
     phase.note("digest");
     let image_dir = image_dir.to_owned();
-    blocking(move || publish(&staging, &image_dir, language, &recipe)).await
+    blocking(move || finish(&staging, &image_dir, language, &recipe)).await
 }
 
 /// Leaves the new root in `root.tar`.
@@ -98,7 +99,8 @@ async fn bootstrap(
     run(command, MMDEBSTRAP, "put the base system together", staging).await
 }
 
-fn publish(
+/// Says what was made, and publishes it.
+fn finish(
     staging: &TempDir,
     image_dir: &Path,
     language: Language,
@@ -131,31 +133,7 @@ fn publish(
         disk_bytes,
         created_at: Timestamp::now(),
     };
-    let json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-    fs::write(made.join(MANIFEST), json).map_err(ImageError::io("write", made.join(MANIFEST)))?;
-    for name in [DISK, KERNEL, INITRD, MANIFEST] {
-        let path = made.join(name);
-        let synced = fs::File::open(&path).and_then(|file| {
-            let mut permissions = file.metadata()?.permissions();
-            permissions.set_readonly(true);
-            file.set_permissions(permissions)?;
-            file.sync_all()
-        });
-        synced.map_err(ImageError::io("write to the end", path))?;
-    }
-    let dir = image_dir.join(format!("{language}-{}", digest.short()));
-    match fs::rename(&made, &dir) {
-        Ok(()) => {}
-        // The same image once more, perhaps by an older recipe: what says so is in its manifest.
-        Err(_) if dir.join(DISK).exists() => {
-            fs::rename(made.join(MANIFEST), dir.join(MANIFEST))
-                .map_err(ImageError::io("replace the manifest in", &dir))?;
-        }
-        Err(error) => return Err(ImageError::io("publish the image as", dir)(error)),
-    }
-    let parent = fs::File::open(image_dir).and_then(|parent| parent.sync_all());
-    parent.map_err(ImageError::io("write to the end", image_dir))?;
-    Ok(dir)
+    publish::publish(&made, image_dir, &manifest)
 }
 
 /// What the installer said when it was asked; an image without one has no hosts.

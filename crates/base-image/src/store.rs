@@ -8,12 +8,13 @@ use cache_layer::{KeyLock, ProgressSink, blocking};
 use crate::image::MANIFEST;
 use crate::maker::{self, MakeOptions, STAGING_PREFIX};
 use crate::recipe::Recipe;
-use crate::{Image, ImageError, Origin};
+use crate::{Image, ImageChoice, ImageError, Origin};
 
 /// The folder that base images are kept in.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     dir: PathBuf,
+    choice: Option<ImageChoice>,
 }
 
 /// A folder with an image in it, or with something that should be one.
@@ -34,7 +35,16 @@ impl ImageStore {
     pub fn new(dir: impl AsRef<Path>) -> Result<Self, ImageError> {
         let dir = dir.as_ref();
         let absolute = std::path::absolute(dir).map_err(ImageError::io("find the folder", dir))?;
-        Ok(Self { dir: absolute })
+        Ok(Self {
+            dir: absolute,
+            choice: None,
+        })
+    }
+
+    /// The same, of which [`find`](Self::find) gives this image.
+    #[must_use]
+    pub fn choosing(self, choice: Option<ImageChoice>) -> Self {
+        Self { choice, ..self }
     }
 
     /// Where the images are.
@@ -43,14 +53,27 @@ impl ImageStore {
         &self.dir
     }
 
-    /// The newest image of `language` that this release's recipe made, if there is one.
+    /// The image of `language` that was chosen; without a choice, the newest one of those that were imported
+    /// and of those that this release's recipe made, if there is one.
     ///
     /// # Errors
     ///
-    /// The folder cannot be read, or the image in it cannot be used.
+    /// The folder cannot be read, the image in it cannot be used, or there is none such as was chosen.
     pub async fn find(&self, language: Language) -> Result<Option<Image>, ImageError> {
         let store = self.clone();
-        blocking(move || store.find_now(language)).await
+        blocking(move || match &store.choice {
+            Some(choice) => store.chosen(language, choice).map(Some),
+            None => store.newest(language, |origin| {
+                is_current(origin, language) || matches!(origin, Origin::Imported { .. })
+            }),
+        })
+        .await
+    }
+
+    /// The image of `language` that this release's recipe made.
+    async fn find_made(&self, language: Language) -> Result<Option<Image>, ImageError> {
+        let store = self.clone();
+        blocking(move || store.newest(language, |origin| is_current(origin, language))).await
     }
 
     /// Every image, by folder name.
@@ -79,29 +102,54 @@ impl ImageStore {
     ) -> Result<Image, ImageError> {
         // Before anything is written: a language without a recipe is told so at once.
         Recipe::of(language)?;
-        fs::create_dir_all(&self.dir).map_err(ImageError::io("make the folder", &self.dir))?;
-        let lock = self.dir.join(format!(".lock-{language}"));
-        let _lock = KeyLock::acquire(lock.clone())
-            .await
-            .map_err(ImageError::io("lock", lock))?;
-        if let Some(image) = self.find(language).await? {
+        let _lock = self.lock(language).await?;
+        if let Some(image) = self.find_made(language).await? {
             return Ok(image);
         }
-        self.sweep(language);
         let dir = maker::make(&self.dir, language, options, progress).await?;
         blocking(move || Image::open(dir)).await
     }
 
-    fn find_now(&self, language: Language) -> Result<Option<Image>, ImageError> {
-        let made = Origin::Made {
-            recipe: Recipe::of(language)?.revision(),
-        };
+    /// Makes this the one process that makes or imports an image of `language`, and sweeps what others left.
+    pub(crate) async fn lock(&self, language: Language) -> Result<KeyLock, ImageError> {
+        fs::create_dir_all(&self.dir).map_err(ImageError::io("make the folder", &self.dir))?;
+        let path = self.dir.join(format!(".lock-{language}"));
+        let lock = KeyLock::acquire(path.clone())
+            .await
+            .map_err(ImageError::io("lock", path))?;
+        self.sweep(language);
+        Ok(lock)
+    }
+
+    fn chosen(&self, language: Language, choice: &ImageChoice) -> Result<Image, ImageError> {
+        let listed = self.list_now()?;
+        let mut chosen = listed.into_iter().filter(|listed| match &listed.image {
+            Ok(image) => {
+                image.manifest().language == language && choice.matches(image.manifest().digest)
+            }
+            Err(error) => matches!(error, ImageError::Changed { expected, .. }
+                if is_of(listed, language) && choice.matches(*expected)),
+        });
+        let chosen = chosen.next().ok_or_else(|| ImageError::NoSuchImage {
+            language,
+            choice: choice.clone(),
+            dir: self.dir.clone(),
+        })?;
+        chosen.image
+    }
+
+    fn newest(
+        &self,
+        language: Language,
+        is_candidate: impl Fn(&Origin) -> bool,
+    ) -> Result<Option<Image>, ImageError> {
         let candidates = self
             .list_now()?
             .into_iter()
             .filter(|listed| match &listed.image {
                 Ok(image) => {
-                    image.manifest().language == language && image.manifest().origin == made
+                    let manifest = image.manifest();
+                    manifest.language == language && is_candidate(&manifest.origin)
                 }
                 // A changed disk is no reason to make the image anew in silence.
                 Err(error) => {
@@ -151,6 +199,14 @@ impl ImageStore {
                 tracing::warn!(dir = %entry.path().display(), %error, "cannot remove an unfinished image");
             }
         }
+    }
+}
+
+/// Whether this release's recipe made it.
+fn is_current(origin: &Origin, language: Language) -> bool {
+    match (origin, Recipe::of(language)) {
+        (Origin::Made { recipe }, Ok(current)) => *recipe == current.revision(),
+        _ => false,
     }
 }
 
