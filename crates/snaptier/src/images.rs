@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use base_image::{Image, ImageError, ImageStore, Installer, MakeOptions};
+use base_image::{Image, ImageError, ImageStore, Installer, MakeOptions, Origin};
 use cache_key::{ImageDigest, Language, SnapshotSpec};
 use cache_layer::{
     BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging, Tool,
@@ -53,6 +53,7 @@ fn guest_image(image: &Image) -> GuestImage {
         language: manifest.language,
         base: image.base_image(),
         boot: boot(image),
+        knows_proof: matches!(manifest.origin, Origin::Made { .. }),
         installer: manifest.installer.as_ref().and_then(installer),
         installer_tool: manifest.installer.as_ref().and_then(tool),
         registry_hosts: manifest.registry_hosts.clone(),

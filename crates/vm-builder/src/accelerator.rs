@@ -1,29 +1,36 @@
 //! Which accelerator really runs a guest here, found by running one.
 //!
 //! A host can offer a `/dev/kvm` that opens, makes a VM, even executes firmware, and then hangs in the
-//! kernel's first second. So the proof is the image's own kernel: it is booted with each accelerator, on no
-//! disk and with [`PROOF`] on its command line, on which its initial RAM disk powers off at once. The
-//! first to power off is the one to use. A working KVM wins by far; one that does not work loses.
+//! kernel's first second. So the proof is a system that really starts: the image is booted with the host's
+//! hypervisor and with TCG at the same time, and the first to get there is the one to use. A hypervisor that
+//! works wins by far; one that does not work loses.
+//!
+//! An image that was made here is there when its kernel runs: it is booted on no disk and with [`PROOF`] on the
+//! command line, on which its initial RAM disk powers off at once. Any other image knows nothing of that, and
+//! is there when its guest agent answers.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use cache_layer::BuildError;
 use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::guest_image::{Boot, GuestImage};
+use crate::host::cannot_start;
 use crate::machine::{Args, machine_option};
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Accelerator {
-    /// The kernel's hypervisor: native speed.
+    /// Linux's hypervisor: native speed.
     Kvm,
+    /// The hypervisor of macOS: native speed.
+    Hvf,
     /// QEMU's own translator: works everywhere, several times slower.
     Tcg,
 }
@@ -33,8 +40,8 @@ pub enum Accelerator {
 pub struct Probed {
     /// The best that works.
     pub accelerator: Accelerator,
-    /// Why KVM is not used, when it is not.
-    pub kvm_fault: Option<String>,
+    /// Why it is TCG, when it is.
+    pub fault: Option<String>,
 }
 
 /// The word on the kernel's command line that makes the initial RAM disk of a base image power off.
@@ -43,28 +50,54 @@ pub const PROOF: &str = "snaptier.proof";
 /// A guest that has not powered off by then with either accelerator will not.
 const LONGEST_PROOF: Duration = Duration::from_secs(60);
 
-impl Accelerator {
-    /// Finds the best accelerator for `image` by having `qemu` boot it. Takes as long as the kernel does:
-    /// less than half a second with KVM, a second or two without, nothing where there is no `/dev/kvm`.
-    ///
-    /// # Errors
-    ///
-    /// `qemu` cannot be started.
-    pub async fn probe(qemu: &Path, image: &GuestImage) -> io::Result<Probed> {
-        match std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")
-        {
-            Ok(_) => race(Self::Kvm.proof(qemu, image), Self::Tcg.proof(qemu, image)).await,
-            Err(error) => Ok(Probed::without_kvm(format!(
-                "/dev/kvm cannot be opened: {error}"
-            ))),
+/// Whether a guest ran; why not, if it did not. An error says nothing about the accelerator.
+pub(crate) type Proof = Result<Result<(), String>, BuildError>;
+
+/// An operating system's own accelerator.
+#[derive(Debug, PartialEq, Eq)]
+struct Hypervisor {
+    accelerator: Accelerator,
+    /// The device that whoever uses it has to be allowed to open.
+    device: Option<&'static str>,
+}
+
+impl Hypervisor {
+    /// That of `os`, in the words of `std::env::consts::OS`.
+    fn of(os: &str) -> Option<Self> {
+        let (accelerator, device) = match os {
+            "linux" => (Accelerator::Kvm, Some("/dev/kvm")),
+            "macos" => (Accelerator::Hvf, None),
+            _ => return None,
+        };
+        Some(Self {
+            accelerator,
+            device,
+        })
+    }
+
+    /// The accelerator, if this process may use it; else why not.
+    fn open(self) -> Result<Accelerator, String> {
+        if let Some(device) = self.device {
+            let opened = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(device);
+            opened.map_err(|error| format!("{device} cannot be opened: {error}"))?;
         }
+        Ok(self.accelerator)
+    }
+}
+
+impl Accelerator {
+    /// Why this host's own hypervisor is out of the question, as far as that can be seen without a guest;
+    /// `None` if only a guest can tell.
+    #[must_use]
+    pub fn fault() -> Option<String> {
+        candidate().err()
     }
 
     /// Boots `image` to the point where it powers off by itself.
-    async fn proof(self, qemu: &Path, image: &GuestImage) -> io::Result<Result<(), String>> {
+    pub(crate) async fn proof(self, qemu: &Path, image: &GuestImage) -> Proof {
         let mut command = Command::new(qemu);
         command
             .args(self.proof_args(image))
@@ -72,7 +105,7 @@ impl Accelerator {
             .kill_on_drop(true);
         Ok(match timeout(LONGEST_PROOF, command.output()).await {
             Ok(output) => {
-                let output = output?;
+                let output = output.map_err(|error| cannot_start(qemu, error))?;
                 if output.status.success() {
                     Ok(())
                 } else {
@@ -104,43 +137,61 @@ impl Accelerator {
     /// QEMU's name for the processor model to go with it.
     pub(crate) fn cpu(self) -> &'static str {
         match self {
-            Self::Kvm => "host",
+            Self::Kvm | Self::Hvf => "host",
             Self::Tcg => "max",
         }
     }
 }
 
 impl Probed {
-    fn without_kvm(fault: String) -> Self {
+    pub(crate) fn without(fault: String) -> Self {
         Self {
             accelerator: Accelerator::Tcg,
-            kvm_fault: Some(fault),
+            fault: Some(fault),
         }
     }
 }
 
-/// The first proof to succeed decides; a KVM that fails outright leaves TCG without waiting for its proof.
-async fn race(
-    kvm: impl Future<Output = io::Result<Result<(), String>>>,
-    tcg: impl Future<Output = io::Result<Result<(), String>>>,
-) -> io::Result<Probed> {
+/// This host's own hypervisor, if there is one and this process may use it; else why not.
+pub(crate) fn candidate() -> Result<Accelerator, String> {
+    let os = std::env::consts::OS;
+    match Hypervisor::of(os) {
+        Some(hypervisor) => hypervisor.open(),
+        None => Err(format!("no hypervisor of {os} is known here")),
+    }
+}
+
+/// The first proof to succeed decides; a hypervisor that fails outright leaves TCG without waiting for its proof.
+pub(crate) async fn race(
+    candidate: Accelerator,
+    proof: impl Future<Output = Proof>,
+    tcg: impl Future<Output = Proof>,
+) -> Result<Probed, BuildError> {
     tokio::select! {
         biased;
-        proved = kvm => Ok(match proved? {
-            Ok(()) => Probed { accelerator: Accelerator::Kvm, kvm_fault: None },
-            Err(fault) => Probed::without_kvm(fault),
+        proved = proof => Ok(match proved? {
+            Ok(()) => Probed { accelerator: candidate, fault: None },
+            Err(fault) => Probed::without(format!("{candidate} runs no guest: {fault}")),
         }),
         proved = tcg => {
             proved?.unwrap_or_else(|fault| tracing::warn!(fault, "the TCG proof failed"));
-            Ok(Probed::without_kvm("a guest hangs with it, or runs slower than without".to_owned()))
+            Ok(Probed::without(format!("with {candidate} a guest hangs, or runs slower than without")))
         }
     }
+}
+
+/// The last that a guest or QEMU said, else what went wrong.
+pub(crate) fn last_words(error: &BuildError) -> String {
+    let said = error.output().into_iter().flat_map(str::lines);
+    let last = said.map(str::trim).rfind(|line| !line.is_empty());
+    last.map_or_else(|| error.to_string(), str::to_owned)
 }
 
 impl fmt::Display for Accelerator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Kvm => "kvm",
+            Self::Hvf => "hvf",
             Self::Tcg => "tcg",
         })
     }
@@ -150,32 +201,68 @@ impl fmt::Display for Accelerator {
 mod tests {
     use std::future::{pending, ready};
 
+    use cache_layer::BuildErrorKind;
+
     use super::*;
 
-    #[tokio::test]
-    async fn kvm_is_used_only_when_it_boots_a_guest_before_tcg_does() {
-        let probed = race(ready(Ok(Ok(()))), pending()).await.unwrap();
-        assert_eq!(
-            probed,
-            Probed {
-                accelerator: Accelerator::Kvm,
-                kvm_fault: None
-            }
+    #[test]
+    fn each_system_has_its_own_hypervisor_or_none() {
+        for (os, expected) in [
+            ("linux", Some((Accelerator::Kvm, Some("/dev/kvm")))),
+            ("macos", Some((Accelerator::Hvf, None))),
+            ("freebsd", None),
+        ] {
+            let expected = expected.map(|(accelerator, device)| Hypervisor {
+                accelerator,
+                device,
+            });
+            assert_eq!(Hypervisor::of(os), expected, "{os}");
+        }
+    }
+
+    #[test]
+    fn a_hypervisor_whose_device_cannot_be_opened_is_out_of_the_question() {
+        let hypervisor = |device| Hypervisor {
+            accelerator: Accelerator::Kvm,
+            device,
+        };
+        let fault = hypervisor(Some("/dev/no-such-device")).open().unwrap_err();
+        assert!(
+            fault.starts_with("/dev/no-such-device cannot be opened: "),
+            "{fault}"
         );
+        assert_eq!(hypervisor(Some("/dev/null")).open(), Ok(Accelerator::Kvm));
+        assert_eq!(hypervisor(None).open(), Ok(Accelerator::Kvm));
+    }
 
-        let hangs = race(pending(), ready(Ok(Ok(())))).await.unwrap();
-        assert_eq!(hangs.accelerator, Accelerator::Tcg);
-        assert!(hangs.kvm_fault.is_some());
+    #[tokio::test]
+    async fn a_hypervisor_is_used_only_when_it_boots_a_guest_before_tcg_does() {
+        for candidate in [Accelerator::Kvm, Accelerator::Hvf] {
+            let probed = race(candidate, ready(Ok(Ok(()))), pending()).await.unwrap();
+            let works = Probed {
+                accelerator: candidate,
+                fault: None,
+            };
+            assert_eq!(probed, works);
 
-        let aborts = race(ready(Ok(Err("failed to set MSR".to_owned()))), pending())
-            .await
-            .unwrap();
-        assert_eq!(aborts, Probed::without_kvm("failed to set MSR".to_owned()));
+            let hangs = race(candidate, pending(), ready(Ok(Ok(())))).await.unwrap();
+            assert_eq!(hangs.accelerator, Accelerator::Tcg);
+            assert!(hangs.fault.is_some());
+
+            let fault = "failed to set MSR".to_owned();
+            let aborts = race(candidate, ready(Ok(Err(fault.clone()))), pending());
+            let aborts = aborts.await.unwrap();
+            assert_eq!(aborts.accelerator, Accelerator::Tcg);
+            let why = aborts.fault.unwrap();
+            assert_eq!(why, format!("{candidate} runs no guest: {fault}"));
+        }
     }
 
     #[tokio::test]
     async fn a_qemu_that_cannot_be_started_is_an_error_and_not_a_verdict() {
-        let missing = || async { Err(io::Error::from(io::ErrorKind::NotFound)) };
-        race(missing(), missing()).await.unwrap_err();
+        let missing = || async { Err(BuildError::new(BuildErrorKind::Host, "start it")) };
+        race(Accelerator::Kvm, missing(), missing())
+            .await
+            .unwrap_err();
     }
 }

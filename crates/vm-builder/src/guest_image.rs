@@ -14,6 +14,9 @@ pub struct GuestImage {
     pub base: BaseImage,
     /// How the system on that disk is started.
     pub boot: Boot,
+    /// Whether its initial RAM disk powers off at once when [`PROOF`](crate::PROOF) is on the kernel's command
+    /// line, as those of images do that are made here.
+    pub knows_proof: bool,
     /// What installs packages; `None` when the language has no package manager.
     pub installer: Option<InstallerKind>,
     /// The installer's name and version, as the image gives them, for the manifests of snapshots.

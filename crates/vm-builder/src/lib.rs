@@ -5,7 +5,7 @@
 //! guest's [`network`] leads to the registries on its allowlist and nowhere else.
 //!
 //! [`VmBuilder`] makes snapshots; [`GuestCommand`] runs a command in a throw-away
-//! machine on top of one.
+//! machine on top of one; [`Vms::inspect`] tries an image that somebody brought.
 
 mod accelerator;
 mod agent_channel;
@@ -16,6 +16,7 @@ mod guest_agent;
 mod guest_image;
 mod host;
 mod index;
+mod inspect;
 mod install;
 mod installer;
 mod machine;
@@ -37,6 +38,7 @@ pub use command::{Input, OutputSink, OutputStream};
 pub use guest_agent::GuestExit;
 pub use guest_image::{Boot, GuestImage};
 pub use host::{TimeOuts, VmHost};
+pub use inspect::{FoundInstaller, InspectError, Lack};
 pub use installer::InstallerKind;
 pub use retries::Retries;
 pub use run::GuestCommand;

@@ -1,13 +1,14 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cache_layer::BuildError;
+use cache_layer::{BuildError, BuildErrorKind};
 use tokio::sync::OnceCell;
 
-use crate::accelerator::{Accelerator, Probed};
+use crate::accelerator::{self, Accelerator, Probed, Proof, race};
 use crate::guest_image::GuestImage;
-use crate::host::{VmHost, cannot_start};
+use crate::host::VmHost;
 use crate::network::Allowlist;
+use crate::overlay;
 use crate::vm::{Booting, Ready, Start};
 
 /// This host's ability to start virtual machines, with what it has learnt about its accelerators.
@@ -42,8 +43,19 @@ impl Vms {
         disk: PathBuf,
         allowlist: Option<Allowlist>,
     ) -> Result<Ready, BuildError> {
+        let scratch = disk.parent().unwrap_or(Path::new("."));
+        let accelerator = self.accelerator(image, scratch).await?.accelerator;
+        self.start(accelerator, image, disk, allowlist).await
+    }
+
+    async fn start(
+        &self,
+        accelerator: Accelerator,
+        image: &GuestImage,
+        disk: PathBuf,
+        allowlist: Option<Allowlist>,
+    ) -> Result<Ready, BuildError> {
         let host = self.host();
-        let accelerator = self.accelerator(image).await?;
         let booting = Booting::start(Start {
             qemu: &host.qemu,
             accelerator,
@@ -59,24 +71,60 @@ impl Vms {
     /// What executes guests, and why nothing better does, where that was found.
     pub(crate) fn slow(&self) -> Option<(Accelerator, &str)> {
         let probed = self.0.accelerator.get()?;
-        Some((probed.accelerator, probed.kvm_fault.as_deref()?))
+        Some((probed.accelerator, probed.fault.as_deref()?))
     }
 
-    /// The accelerator to use, probed once.
-    async fn accelerator(&self, image: &GuestImage) -> Result<Accelerator, BuildError> {
+    /// The accelerator to use, found once by booting `image`. What that needs of a disk goes into the folder
+    /// `scratch`, and is gone afterwards.
+    ///
+    /// # Errors
+    ///
+    /// QEMU cannot be started.
+    pub async fn accelerator(
+        &self,
+        image: &GuestImage,
+        scratch: &Path,
+    ) -> Result<&Probed, BuildError> {
         let probed = self.0.accelerator.get_or_try_init(|| async {
-            let probed = Accelerator::probe(&self.host().qemu, image).await?;
-            if let Some(fault) = &probed.kvm_fault {
+            let probed = Box::pin(self.probe(image, scratch)).await?;
+            if let Some(fault) = &probed.fault {
                 tracing::warn!(
                     fault,
-                    "KVM does not work here, guests run several times slower"
+                    "no hypervisor works here, guests run several times slower"
                 );
             }
             Ok(probed)
         });
-        let probed = probed
-            .await
-            .map_err(|error| cannot_start(&self.host().qemu, error))?;
-        Ok(probed.accelerator)
+        probed.await
+    }
+
+    async fn probe(&self, image: &GuestImage, scratch: &Path) -> Result<Probed, BuildError> {
+        let qemu = &self.host().qemu;
+        let candidate = match accelerator::candidate() {
+            Err(fault) => return Ok(Probed::without(fault)),
+            Ok(candidate) => candidate,
+        };
+        if image.knows_proof {
+            let tcg = Accelerator::Tcg.proof(qemu, image);
+            return race(candidate, candidate.proof(qemu, image), tcg).await;
+        }
+        let tcg = self.answers(Accelerator::Tcg, image, scratch);
+        race(candidate, self.answers(candidate, image, scratch), tcg).await
+    }
+
+    /// Boots `image` on a disk of its own until its agent answers, and ends it.
+    async fn answers(&self, accelerator: Accelerator, image: &GuestImage, scratch: &Path) -> Proof {
+        let dir = tempfile::tempdir_in(scratch).map_err(|error| {
+            let context = format!("make a folder in `{}`", scratch.display());
+            BuildError::new(BuildErrorKind::Host, context).with_source(error)
+        })?;
+        let disk = dir.path().join("disk.qcow2");
+        let base = &image.base;
+        overlay::create(&self.host().qemu_img, &disk, base.path(), base.format()).await?;
+        match self.start(accelerator, image, disk, None).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if error.kind() == BuildErrorKind::Host => Err(error),
+            Err(error) => Ok(Err(accelerator::last_words(&error))),
+        }
     }
 }
