@@ -5,6 +5,7 @@
 mod bad_input;
 mod host;
 mod host_proxy;
+mod import;
 mod interruption;
 mod isolation;
 mod javascript;

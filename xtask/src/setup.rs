@@ -29,6 +29,10 @@ const NEEDS: &[Need] = &[
     // The tests kill processes at a system call of their choice, and make full and read-only disks.
     need("strace", "strace"),
     need("mount", "mount"),
+    // They have a BIOS boot a disk, and change one without mounting it.
+    need("grub-mkimage", "grub-common"),
+    need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
+    need("debugfs", "e2fsprogs"),
     // They hold our objects against everybody's zstd.
     need("zstd", "zstd"),
     // They make an authority for an index of their own.

@@ -2,14 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_image::{Image, ImageStore, MakeOptions};
+use base_image::{Image, MakeOptions};
 use cache_key::{Language, PackageSet, SnapshotSpec};
 use cache_layer::{BuildError, NoProgress, ProgressSink, Snapshot, Staging};
 use hierarchy::{Answer, Hierarchy, Stats, Tier, Unfinished};
 use l2_disk::DiskLayer;
 use l3_remote::RemoteLayer;
 use tempfile::TempDir;
-use vm_builder::{GuestCommand, GuestExit, VmHost, Vms};
+use vm_builder::{GuestCommand, GuestExit, Vms};
 
 use crate::images::{ImageBuilder, Images};
 use crate::{Error, OpenError, Settings};
@@ -66,6 +66,8 @@ impl SnapshotCache {
                 )
             }
         };
+        let images = settings.image_store().map_err(OpenError::Images)?;
+        let vms = Vms::new(settings.vm_host());
         let mut remote_store = None;
         let mut tiers = vec![Tier::local(Arc::new(disk))];
         if let Some(location) = settings.remote {
@@ -77,20 +79,12 @@ impl SnapshotCache {
             remote_store = Some(remote);
         }
         let images = Images {
-            store: ImageStore::new(&settings.image_dir).map_err(OpenError::Images)?,
+            store: images,
             options: MakeOptions {
                 debian_mirror: settings.debian_mirror,
             },
             progress,
         };
-        let vms = Vms::new(VmHost {
-            upstream: settings.upstream,
-            more_hosts: settings.more_hosts,
-            ca_bundle: settings.ca_bundle,
-            indexes: settings.indexes,
-            retries: settings.retries,
-            ..VmHost::default()
-        });
         let builder = ImageBuilder {
             images: images.clone(),
             vms: vms.clone(),
@@ -138,9 +132,8 @@ impl SnapshotCache {
         snapshot: &Snapshot,
         command: GuestCommand<'_>,
     ) -> Result<GuestExit, BuildError> {
-        let image = self
-            .images
-            .of_digest(snapshot.manifest().spec().base_image());
+        let spec = snapshot.manifest().spec();
+        let image = self.images.of_digest(spec.language(), spec.base_image());
         let image = image.await?;
         let progress = self.images.progress.as_ref();
         self.vms

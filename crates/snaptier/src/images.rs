@@ -9,7 +9,7 @@ use cache_key::{ImageDigest, Language, SnapshotSpec};
 use cache_layer::{
     BuildError, BuildErrorKind, ProgressSink, Snapshot, SnapshotBuilder, Staging, Tool,
 };
-use vm_builder::{Boot, GuestImage, InstallerKind, VmBuilder, Vms};
+use vm_builder::{Boot, FoundInstaller, GuestImage, InstallerKind, VmBuilder, Vms};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Images {
@@ -30,8 +30,12 @@ impl Images {
         }
     }
 
-    /// The image that is known by `digest`.
-    pub(crate) async fn of_digest(&self, digest: ImageDigest) -> Result<GuestImage, BuildError> {
+    /// The image of `language` that is known by `digest`.
+    pub(crate) async fn of_digest(
+        &self,
+        language: Language,
+        digest: ImageDigest,
+    ) -> Result<GuestImage, BuildError> {
         let host = |context| BuildError::new(BuildErrorKind::Host, context);
         let listed = self
             .store
@@ -39,15 +43,22 @@ impl Images {
             .await
             .map_err(|error| host("look for the base image".to_owned()).with_source(error))?;
         let mut images = listed.into_iter().filter_map(|listed| listed.image.ok());
-        let found = images.find(|image| image.manifest().digest == digest);
+        let found = images.find(|image| {
+            let manifest = image.manifest();
+            manifest.language == language && manifest.digest == digest
+        });
         found.as_ref().map(guest_image).ok_or_else(|| {
             let dir = self.store.dir().display();
-            host(format!("find the base image {} in `{dir}`", digest.short()))
+            host(format!(
+                "find the {language} base image {} in `{dir}`",
+                digest.short()
+            ))
         })
     }
 }
 
-fn guest_image(image: &Image) -> GuestImage {
+/// The image as a machine is given it.
+pub fn guest_image(image: &Image) -> GuestImage {
     let manifest = image.manifest();
     GuestImage {
         language: manifest.language,
@@ -92,10 +103,30 @@ fn installer(installer: &Installer) -> Option<InstallerKind> {
 
 /// The installer as manifests of snapshots name it.
 fn tool(installer: &Installer) -> Option<Tool> {
-    match installer {
-        Installer::Uv { version, .. } => Some(Tool {
-            name: "uv".to_owned(),
-            version: version.clone(),
+    let (name, version) = match installer {
+        Installer::Uv { version, .. } => ("uv", version),
+        Installer::Bun { version, .. } => ("bun", version),
+        _ => return None,
+    };
+    Some(Tool {
+        name: name.to_owned(),
+        version: version.clone(),
+    })
+}
+
+/// The installer that was found in a guest, as `image.json` describes it.
+pub(crate) fn described(found: FoundInstaller) -> Option<Installer> {
+    let version = found.version;
+    match found.kind {
+        InstallerKind::Uv { program, python } => Some(Installer::Uv {
+            program,
+            python,
+            version,
+        }),
+        InstallerKind::Bun { program, folder } => Some(Installer::Bun {
+            program,
+            folder,
+            version,
         }),
         _ => None,
     }
@@ -111,7 +142,8 @@ pub(crate) struct ImageBuilder {
 #[async_trait]
 impl SnapshotBuilder for ImageBuilder {
     async fn build(&self, spec: &SnapshotSpec, staging: &Staging) -> Result<Snapshot, BuildError> {
-        let image = self.images.of_digest(spec.base_image().digest()).await?;
+        let digest = spec.base_image().digest();
+        let image = self.images.of_digest(spec.language(), digest).await?;
         VmBuilder::new(self.vms.clone(), [image])
             .with_progress(self.images.progress.clone())
             .build(spec, staging)

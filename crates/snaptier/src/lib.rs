@@ -21,8 +21,11 @@
 mod cache;
 mod error;
 mod images;
+mod import;
 mod settings;
 
 pub use cache::SnapshotCache;
 pub use error::{Error, OpenError, SettingsError};
+pub use images::guest_image;
+pub use import::{ImportError, import_image};
 pub use settings::Settings;

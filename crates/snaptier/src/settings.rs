@@ -3,12 +3,13 @@ use std::env;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
+use base_image::{ImageChoice, ImageError, ImageStore};
 use cache_key::Language;
 use etcetera::{BaseStrategy, choose_base_strategy};
 use l2_disk::Budget;
 use l3_remote::RemoteLocation;
-use vm_builder::Retries;
 use vm_builder::network::{PackageIndex, Upstream};
+use vm_builder::{Retries, VmHost};
 
 use crate::SettingsError;
 
@@ -21,6 +22,8 @@ pub struct Settings {
     pub budget: Budget,
     /// Where base images are kept on this host.
     pub image_dir: PathBuf,
+    /// The image to use of those that this host has; `None` for the newest.
+    pub image: Option<ImageChoice>,
     /// The store that is shared with other hosts; `None` for none.
     pub remote: Option<RemoteLocation>,
     /// Uploads at once, at least one.
@@ -72,6 +75,7 @@ impl Settings {
             cache_dir: cache_dir.into(),
             budget: Budget::default(),
             image_dir: image_dir.into(),
+            image: None,
             remote: None,
             max_concurrent_uploads: NonZero::new(4).unwrap_or(NonZero::<usize>::MIN),
             more_hosts: Vec::new(),
@@ -81,6 +85,28 @@ impl Settings {
             ca_bundle: ca_bundle(),
             debian_mirror: None,
         })
+    }
+
+    /// The base images of this host, of which the one that was chosen is found.
+    ///
+    /// # Errors
+    ///
+    /// A relative path cannot be made absolute, because the current directory is gone.
+    pub fn image_store(&self) -> Result<ImageStore, ImageError> {
+        Ok(ImageStore::new(&self.image_dir)?.choosing(self.image.clone()))
+    }
+
+    /// What virtual machines are given.
+    #[must_use]
+    pub fn vm_host(&self) -> VmHost {
+        VmHost {
+            upstream: self.upstream.clone(),
+            more_hosts: self.more_hosts.clone(),
+            ca_bundle: self.ca_bundle.clone(),
+            indexes: self.indexes.clone(),
+            retries: self.retries,
+            ..VmHost::default()
+        }
     }
 }
 

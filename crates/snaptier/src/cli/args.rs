@@ -6,6 +6,7 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use base_image::ImageChoice;
 use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -50,6 +51,9 @@ pub(crate) struct Global {
     /// Where base images are kept [default: $XDG_DATA_HOME/snaptier/images]
     #[arg(long, global = true, value_name = "DIR", env = "SNAPTIER_IMAGE_DIR")]
     pub(crate) image_dir: Option<PathBuf>,
+    /// The base image to use, by the first 8 or more digits of its digest [default: the newest]
+    #[arg(long, global = true, value_name = "DIGEST", env = "SNAPTIER_IMAGE")]
+    pub(crate) image: Option<ImageChoice>,
     /// The store shared with other hosts: s3://BUCKET/PREFIX?region=…&endpoint=…,
     /// gcs://BUCKET/PREFIX?endpoint=… or file:///DIR
     #[arg(long, global = true, value_name = "URI", env = "SNAPTIER_REMOTE")]
@@ -208,8 +212,42 @@ pub(crate) enum ImageCommand {
         /// python, javascript or raw
         language: String,
     },
+    /// Make a base image of a disk that has the guest agent and the installer in it
+    ///
+    /// It is booted once, to see that the agent answers and the installer runs, and is the newest image of its
+    /// language then.
+    Import(ImportArgs),
     /// List the base images of this host
     Ls,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The language that it is for: python or raw
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) language: String,
+    /// The disk: qcow2 without a backing file, or raw
+    #[arg(long, value_name = "FILE")]
+    pub(crate) disk: PathBuf,
+    /// The kernel to boot it with [default: the disk's own, by a boot loader for a PC's BIOS]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: Option<PathBuf>,
+    /// The kernel's initial RAM disk
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub(crate) initrd: Option<PathBuf>,
+    /// The kernel's command line, for instance root=/dev/vda1 console=ttyS0
+    #[arg(
+        long,
+        value_name = "TEXT",
+        requires = "kernel",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) append: String,
+    /// Where the installer is in the guest, if the guest agent's PATH does not lead to it
+    #[arg(long = "installer-program", value_name = "PATH")]
+    pub(crate) installer_programs: Vec<String>,
 }
 
 /// A size in bytes: `1048576`, `500MB`, `20GiB`.

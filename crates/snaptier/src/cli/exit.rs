@@ -19,7 +19,7 @@ pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
   1    snaptier itself failed
-  2    the request is wrong: an unknown language, an unpinned package, a bad option
+  2    the request is wrong: an unknown language, an unpinned package, a bad option, a disk that is no image
   3    the packages cannot be installed: no such version, a conflict
   4    it may work later: the network, a time-out
   5    this host lacks something: a program, a permission, room on the disk

@@ -9,7 +9,8 @@ use cache_layer::{BuildError, BuildErrorKind, LayerError, LayerErrorKind};
 use hierarchy::GetError;
 use l3_remote::LocationError;
 use serde::Serialize;
-use snaptier::{Error, OpenError, SettingsError};
+use snaptier::{Error, ImportError, OpenError, SettingsError};
+use vm_builder::InspectError;
 use vm_builder::network::PackageIndexError;
 
 use super::exit::Exit;
@@ -160,11 +161,30 @@ impl From<OpenError> for Failure {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         let exit = match error {
-            ImageError::NoRecipe { .. } => Exit::Request,
+            ImageError::NoRecipe { .. }
+            | ImageError::ForeignDisk { .. }
+            | ImageError::ForeignFile { .. }
+            | ImageError::NoSuchImage { .. } => Exit::Request,
             ImageError::ToolFailed { .. } => Exit::Failed,
             _ => Exit::Host,
         };
         Self::new(exit, &error).with_output(error.output())
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let guest = match error {
+            ImportError::Image(error) => return error.into(),
+            ImportError::Guest(InspectError::Host(error)) => return error.into(),
+            ImportError::Guest(error) => error,
+            error => return Self::new(Exit::Failed, &error),
+        };
+        let failure = Self::new(Exit::Request, &guest).with_output(guest.output());
+        match guest.remedy() {
+            Some(remedy) => failure.with_hint(remedy),
+            None => failure,
+        }
     }
 }
 

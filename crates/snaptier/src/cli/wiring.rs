@@ -1,6 +1,5 @@
 //! From the command line's words to settings, and to what is asked for.
 
-use base_image::ImageStore;
 use cache_key::{CacheKey, Language, PackageSet, ParseCacheKeyError, SnapshotSpec};
 use cache_layer::Staging;
 use l2_disk::{Budget, DiskLayer};
@@ -26,6 +25,7 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
     if let Some(dir) = &global.image_dir {
         settings.image_dir.clone_from(dir);
     }
+    settings.image.clone_from(&global.image);
     settings.budget = Budget {
         max_bytes: global.max_size,
         min_free_bytes: global.min_free.unwrap_or(0),
@@ -65,7 +65,7 @@ pub(crate) async fn spec(
     why: &str,
 ) -> Result<SnapshotSpec, Failure> {
     let language = packages.language();
-    let image = ImageStore::new(&settings.image_dir)?.find(language).await?;
+    let image = settings.image_store()?.find(language).await?;
     let image = image.ok_or_else(|| {
         let hint = format!("make it with `snaptier image build {language}`");
         Failure::of_text(
