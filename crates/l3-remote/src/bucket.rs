@@ -46,7 +46,8 @@ impl Bucket {
     }
 }
 
-async fn list_one(store: &Operator) -> Result<(), Error> {
+/// Asks for the first of the objects.
+pub(crate) async fn list_one(store: &Operator) -> Result<(), Error> {
     let mut one = store.lister_with("snapshots/").limit(1).await?;
     one.try_next().await.map(drop)
 }

@@ -14,6 +14,7 @@ mod body;
 mod bucket;
 mod catalogue;
 mod create;
+mod examine;
 mod fault;
 mod keys;
 mod layer;
@@ -32,6 +33,7 @@ mod unpacked;
 
 pub use body::{RANGE_BYTES, RANGES_AHEAD};
 pub use catalogue::{RemoteEntry, RemoteStat};
+pub use examine::Examined;
 pub use keys::S3Keys;
 pub use layer::{MOST_WORKERS, RemoteLayer};
 pub use lifecycle::lifecycle;

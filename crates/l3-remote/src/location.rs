@@ -1,4 +1,5 @@
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -128,6 +129,15 @@ impl RemoteLocation {
     #[must_use]
     pub fn kind(&self) -> StoreKind {
         self.store.kind()
+    }
+
+    /// The directory that it names, if it names one.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.store {
+            Store::File { dir } => Some(Path::new(dir)),
+            _ => None,
+        }
     }
 
     /// The bucket's name; `None` for what has no buckets.
