@@ -34,3 +34,4 @@ pub use import::{Candidate, Import, ImportedKernel};
 pub use maker::MakeOptions;
 pub use manifest::{Boot, IMAGE_FORMAT_VERSION, ImageManifest, Installer, Origin};
 pub use store::{ImageStore, Listed};
+pub use tool::{Tool, missing_tools};

@@ -76,6 +76,12 @@ impl ImageStore {
         blocking(move || store.newest(language, |origin| is_current(origin, language))).await
     }
 
+    /// Whether this release knows how to make an image of `language`.
+    #[must_use]
+    pub fn has_recipe(language: Language) -> bool {
+        Recipe::of(language).is_ok()
+    }
+
     /// Every image, by folder name.
     ///
     /// # Errors

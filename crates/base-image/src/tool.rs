@@ -10,10 +10,12 @@ use tokio::process::Command;
 use crate::ImageError;
 
 /// A program, and the Debian package that has it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tool {
-    pub(crate) program: &'static str,
-    pub(crate) package: &'static str,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name.
+    pub program: &'static str,
+    /// The package that brings it.
+    pub package: &'static str,
 }
 
 pub(crate) const MMDEBSTRAP: Tool = Tool {
@@ -32,6 +34,34 @@ const FAKEROOT: Tool = Tool {
     program: "fakeroot",
     package: "fakeroot",
 };
+
+/// What the scripts of the recipes and this module itself run besides.
+const OTHERS: [Tool; 4] = [
+    tool("debugfs", "e2fsprogs"),
+    tool("tar", "tar"),
+    tool("setpriv", "util-linux"),
+    tool("unshare", "util-linux"),
+];
+/// What it takes when it is not root that makes an image.
+const ROOTLESS: [Tool; 2] = [FAKEROOT, tool("newuidmap", "uidmap")];
+
+const fn tool(program: &'static str, package: &'static str) -> Tool {
+    Tool { program, package }
+}
+
+/// The programs that making an image takes and this host does not have.
+#[must_use]
+pub fn missing_tools() -> Vec<Tool> {
+    let is_root = rustix::process::geteuid().is_root();
+    let rootless = if is_root { &[][..] } else { &ROOTLESS };
+    [MMDEBSTRAP, MKE2FS, QEMU_IMG]
+        .iter()
+        .chain(&OTHERS)
+        .chain(rootless)
+        .filter(|tool| tool.require().is_err())
+        .copied()
+        .collect()
+}
 
 /// Lines of a failed program's output that are kept.
 const KEPT_LINES: usize = 30;
