@@ -95,6 +95,13 @@ impl Upstream {
         }
     }
 
+    /// The host and the port of this host's own proxy, if it has one.
+    #[must_use]
+    pub fn proxy(&self) -> Option<(&str, u16)> {
+        let proxy = self.0.as_ref()?;
+        Some((&proxy.host, proxy.port))
+    }
+
     /// Opens a connection to `host:port`, which may be as near as `reach` says, unless the host's own proxy is
     /// the one that connects.
     pub(crate) async fn connect(
