@@ -2,6 +2,7 @@
 
 mod args;
 mod console;
+mod doctor;
 mod exit;
 mod failure;
 mod gc;
@@ -75,6 +76,7 @@ async fn execute(global: &Global, command: Command, console: &Console) -> Result
         Command::Push { keys } => push::push(global, &keys, console).await?,
         Command::Pull(request) => pull::pull(global, &request, console).await?,
         Command::Remote(command) => return remote::remote(global, command, console).await,
+        Command::Doctor => return doctor::doctor(global, console).await,
         Command::Image(command) => image::image(global, command, console).await?,
     }
     Ok(Exit::Done as u8)

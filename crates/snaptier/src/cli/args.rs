@@ -158,6 +158,10 @@ pub(crate) enum Command {
     /// Make and list the base images that snapshots are built on
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Look this host over: programs, accelerator, images, directories, remote store, and what to do about each
+    ///
+    /// Changes nothing. Ends with 0 when a `get` can work, and with 5 when it cannot.
+    Doctor,
 }
 
 /// What is asked for. Read by `cache_key`, whose errors are one line each.

@@ -1,0 +1,138 @@
+//! Whether a guest really runs at native speed, shown by running one.
+
+use std::time::Duration;
+
+use snaptier::{Settings, guest_image};
+use vm_builder::{Accelerator, Probed, Vms};
+
+use super::finding::Finding;
+use super::images::Images;
+use crate::cli::failure::chain;
+
+/// What could be seen of the accelerators.
+#[derive(Debug)]
+enum Seen {
+    /// A guest was run.
+    Probed { probed: Probed, by: String },
+    /// There was no image to run; why a hypervisor is out of the question all the same.
+    NoImage(Option<String>),
+    /// No guest could be tried.
+    Untried(String),
+}
+
+/// A guest that has not shown by then what it runs with will not.
+const LONGEST: Duration = Duration::from_secs(25);
+
+pub(crate) async fn probe(settings: &Settings, images: &Images) -> Finding {
+    judge(&look(settings, images).await)
+}
+
+async fn look(settings: &Settings, images: &Images) -> Seen {
+    let Some(image) = images.quickest() else {
+        return Seen::NoImage(Accelerator::fault());
+    };
+    let scratch = match tempfile::tempdir() {
+        Ok(scratch) => scratch,
+        Err(error) => return Seen::Untried(format!("make a folder for it: {error}")),
+    };
+    let vms = Vms::new(settings.vm_host());
+    let guest = guest_image(image);
+    let probed = vms.probe(&guest, scratch.path());
+    match tokio::time::timeout(LONGEST, probed).await {
+        Ok(Ok(probed)) => Seen::Probed {
+            probed,
+            by: image.manifest().digest.short(),
+        },
+        Ok(Err(error)) => Seen::Untried(chain(&error)),
+        Err(_) => Seen::Untried(format!("no guest ran within {} s", LONGEST.as_secs())),
+    }
+}
+
+fn judge(seen: &Seen) -> Finding {
+    const CHECK: &str = "accelerator";
+    match seen {
+        Seen::Probed { probed, by } => match &probed.fault {
+            None => Finding::ok(
+                CHECK,
+                format!("{}: the image {by} runs with it", probed.accelerator),
+            ),
+            Some(fault) => slow(CHECK, fault),
+        },
+        Seen::NoImage(Some(fault)) => slow(CHECK, fault),
+        Seen::NoImage(None) => Finding::warning(
+            CHECK,
+            "there is no image yet whose guest could show whether the hypervisor works",
+            "make one with `snaptier image build python`, and ask again",
+        ),
+        Seen::Untried(why) => Finding::warning(
+            CHECK,
+            format!("not tried: {why}"),
+            "see to QEMU first, and ask again",
+        ),
+    }
+}
+
+fn slow(check: &str, fault: &str) -> Finding {
+    let remedy = if fault.contains("Permission denied") {
+        "add this user to the group that may open it, kvm as a rule; guests run several times slower without"
+    } else if fault.contains("cannot be opened") {
+        "switch virtualization on in the firmware, or nested virtualization where this is a virtual machine itself; \
+         guests run several times slower without"
+    } else {
+        "use a host whose hypervisor lets guests run, if builds are too slow: guests run several times slower without"
+    };
+    Finding::warning(check, format!("{}: {fault}", Accelerator::Tcg), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::{Status, assert_judged};
+    use super::*;
+
+    #[test]
+    fn an_accelerator_is_well_only_when_a_guest_ran_with_it() {
+        let probed = |accelerator, fault: Option<&str>| Seen::Probed {
+            probed: Probed {
+                accelerator,
+                fault: fault.map(str::to_owned),
+            },
+            by: "472e2b56".to_owned(),
+        };
+        let denied = "/dev/kvm cannot be opened: Permission denied (os error 13)";
+        let absent = "/dev/kvm cannot be opened: No such file or directory (os error 2)";
+        for (seen, status, word) in [
+            (
+                probed(Accelerator::Kvm, None),
+                Status::Ok,
+                "kvm: the image 472e2b56",
+            ),
+            (probed(Accelerator::Hvf, None), Status::Ok, "hvf"),
+            (
+                probed(
+                    Accelerator::Tcg,
+                    Some("kvm runs no guest: failed to set MSR"),
+                ),
+                Status::Warning,
+                "tcg: kvm runs no guest: failed to set MSR",
+            ),
+            (
+                probed(Accelerator::Tcg, Some(denied)),
+                Status::Warning,
+                "group",
+            ),
+            (
+                Seen::NoImage(Some(absent.to_owned())),
+                Status::Warning,
+                "firmware",
+            ),
+            (Seen::NoImage(None), Status::Warning, "image build"),
+            (
+                Seen::Untried("no QEMU".to_owned()),
+                Status::Warning,
+                "not tried: no QEMU",
+            ),
+        ] {
+            assert_judged(&judge(&seen), status, word);
+        }
+    }
+}
