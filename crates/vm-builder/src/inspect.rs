@@ -64,9 +64,14 @@ pub enum Lack {
     /// There is no interpreter.
     #[error("there is no `{0}` on its agent's PATH")]
     Interpreter(&'static str),
-    /// The interpreter's environment is the system's own.
-    #[error("its `python3` belongs to the system, which lets no installer write to it")]
-    Environment,
+    /// There is nowhere to install to.
+    #[error("{fault}")]
+    Environment {
+        /// What is wrong with where packages would go.
+        fault: &'static str,
+        /// What helps.
+        remedy: &'static str,
+    },
     /// The network card has no address.
     #[error(
         "it does not reach the proxy at {HOST_ADDRESS}:{PROXY_PORT}, all that its network leads to"
@@ -127,52 +132,58 @@ impl Vms {
     }
 }
 
+/// What is asked of a guest about the installer of its language.
+struct Question {
+    /// Prints a line for each answer; what those are is in the script.
+    script: &'static str,
+    /// The installer's name.
+    installer: &'static str,
+    /// The answer that is a path too and goes with the installer's own: what it is of, and its name.
+    beside: (&'static str, &'static str),
+    /// The installer, by those two paths.
+    kind: fn(String, String) -> InstallerKind,
+    /// A place to install to that is none, and what helps.
+    environment: (&'static str, &'static str),
+}
+
+const PYTHON: Question = Question {
+    script: include_str!("inspect/python.sh"),
+    installer: "uv",
+    beside: ("python", "python3"),
+    kind: |program, python| InstallerKind::Uv { program, python },
+    environment: (
+        "its `python3` belongs to the system, which lets no installer write to it",
+        "make a virtual environment in the image, and put its bin first on the PATH of the guest agent and of \
+         whoever is to find the packages",
+    ),
+};
+
 async fn ask(
     vm: &mut Ready,
     language: Language,
     programs: &[String],
 ) -> Result<Option<FoundInstaller>, InspectError> {
-    match language {
-        Language::Python => {
-            let answer = run(vm, include_str!("inspect/python.sh"), programs).await?;
-            let found = python(&answer).map_err(InspectError::Lacks)?;
-            list(vm, &found).await?;
-            Ok(Some(found))
+    let question = match language {
+        Language::Python => PYTHON,
+        Language::Raw => {
+            // That it takes a command is all that there is to know.
+            run(vm, ":", &[]).await?;
+            return Ok(None);
         }
-        Language::Raw => run(vm, ":", &[]).await.map(|_| None),
-        _ => Err(InspectError::Lacks(Lack::Language(language))),
-    }
+        _ => return Err(InspectError::Lacks(Lack::Language(language))),
+    };
+    let answer = run(vm, question.script, programs).await?;
+    let found = question.read(&answer);
+    found.map(Some).map_err(InspectError::Lacks)
 }
 
 /// Runs a script with the proxy's place and `programs` as its arguments, and gives its output.
 async fn run(vm: &mut Ready, script: &str, programs: &[String]) -> Result<String, InspectError> {
     let (address, port) = (HOST_ADDRESS.to_string(), PROXY_PORT.to_string());
     let words = ["sh", "-c", script, "sh", &address, &port].map(str::to_owned);
-    let argv = words.into_iter().chain(programs.iter().cloned()).collect();
-    let (succeeded, output) = command(vm, argv).await?;
-    if succeeded {
-        return Ok(output);
-    }
-    let context = "run `/bin/sh` with the guest's ports as its streams: it failed";
-    let error = BuildError::new(BuildErrorKind::Internal, context).with_output(output);
-    Err(InspectError::NoCommand(error))
-}
-
-/// Has the installer do something that changes nothing: list what is installed.
-async fn list(vm: &mut Ready, found: &FoundInstaller) -> Result<(), InspectError> {
-    let (succeeded, output) = command(vm, found.kind.installer().list()).await?;
-    if succeeded {
-        return Ok(());
-    }
-    let last = output.lines().rfind(|line| !line.trim().is_empty());
-    let fault = last.unwrap_or("it says nothing").trim().to_owned();
-    Err(InspectError::Lacks(Lack::InstallerThatRuns(fault)))
-}
-
-async fn command(vm: &mut Ready, argv: Vec<String>) -> Result<(bool, String), InspectError> {
     let mut said = Vec::new();
     let command = Command {
-        argv,
+        argv: words.into_iter().chain(programs.iter().cloned()).collect(),
         env: Vec::new(),
         input: None,
         output: &mut |_: OutputStream, bytes| {
@@ -183,53 +194,60 @@ async fn command(vm: &mut Ready, argv: Vec<String>) -> Result<(bool, String), In
     };
     let exit = vm.command(Phase::Install, command, Some(ASKING)).await;
     let exit = exit.map_err(|error| InspectError::NoCommand(error.into()))?;
-    Ok((
-        exit.is_success(),
-        String::from_utf8_lossy(&said).into_owned(),
-    ))
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if exit.is_success() {
+        return Ok(said);
+    }
+    let context = "run `/bin/sh` with the guest's ports as its streams: it failed";
+    let error = BuildError::new(BuildErrorKind::Internal, context).with_output(said);
+    Err(InspectError::NoCommand(error))
 }
 
-/// Reads what `inspect/python.sh` printed. The guest may have printed anything.
-fn python(answer: &str) -> Result<FoundInstaller, Lack> {
-    let mut values = BTreeMap::new();
-    let mut registry_hosts = Vec::new();
-    for line in answer.lines() {
-        match line.split_once(' ') {
-            Some(("missing", what)) => return Err(missing(what)),
-            Some(("host", host)) if Allowlist::new([host]).is_ok() => {
-                registry_hosts.push(host.to_owned());
+impl Question {
+    /// Reads what the script printed. The guest may have printed anything.
+    fn read(&self, answer: &str) -> Result<FoundInstaller, Lack> {
+        let mut values = BTreeMap::new();
+        let mut registry_hosts = Vec::new();
+        for line in answer.lines() {
+            match line.split_once(' ') {
+                Some(("missing", what)) => return Err(self.missing(what)),
+                Some(("host", host)) if Allowlist::new([host]).is_ok() => {
+                    registry_hosts.push(host.to_owned());
+                }
+                Some((key, value)) => _ = values.insert(key, value.trim().to_owned()),
+                None => {}
             }
-            Some((key, value)) => _ = values.insert(key, value.trim().to_owned()),
-            None => {}
         }
+        registry_hosts.sort();
+        registry_hosts.dedup();
+        let mut path = |key| values.remove(key).filter(|path| path.starts_with('/'));
+        let program = path("program").ok_or(Lack::Installer(self.installer))?;
+        let (key, name) = self.beside;
+        let beside = path(key).ok_or(Lack::Interpreter(name))?;
+        let said = values.remove("version").unwrap_or_default();
+        // `uv 0.5.1 (1a2b3c4 2024-11-08)`, or the number alone.
+        let version = said.split_whitespace().nth(1).unwrap_or(&said).to_owned();
+        if registry_hosts.is_empty() {
+            return Err(Lack::Registries);
+        }
+        Ok(FoundInstaller {
+            kind: (self.kind)(program, beside),
+            version,
+            registry_hosts,
+        })
     }
-    registry_hosts.sort();
-    registry_hosts.dedup();
-    let mut path = |key| values.remove(key).filter(|path| path.starts_with('/'));
-    let kind = InstallerKind::Uv {
-        program: path("program").ok_or(Lack::Installer("uv"))?,
-        python: path("python").ok_or(Lack::Interpreter("python3"))?,
-    };
-    let said = values.remove("version").unwrap_or_default();
-    // `uv 0.5.1 (1a2b3c4 2024-11-08)`
-    let version = said.split_whitespace().nth(1).unwrap_or(&said).to_owned();
-    if registry_hosts.is_empty() {
-        return Err(Lack::Registries);
-    }
-    Ok(FoundInstaller {
-        kind,
-        version,
-        registry_hosts,
-    })
-}
 
-fn missing(what: &str) -> Lack {
-    match what.split_once(' ').unwrap_or((what, "")) {
-        ("installer-that-runs", why) => Lack::InstallerThatRuns(why.to_owned()),
-        ("python", _) => Lack::Interpreter("python3"),
-        ("environment", _) => Lack::Environment,
-        ("network", _) => Lack::Network,
-        _ => Lack::Installer("uv"),
+    fn missing(&self, what: &str) -> Lack {
+        match what.split_once(' ').unwrap_or((what, "")) {
+            ("installer-that-runs", why) => Lack::InstallerThatRuns(why.to_owned()),
+            ("beside", _) => Lack::Interpreter(self.beside.1),
+            ("environment", _) => {
+                let (fault, remedy) = self.environment;
+                Lack::Environment { fault, remedy }
+            }
+            ("network", _) => Lack::Network,
+            _ => Lack::Installer(self.installer),
+        }
     }
 }
 
@@ -283,11 +301,7 @@ impl Lack {
             Self::Interpreter(name) => {
                 format!("install {name}, and have the agent's PATH lead to it")
             }
-            Self::Environment => {
-                "make a virtual environment in the image, and put its bin first on the PATH of \
-                                  the guest agent and of whoever is to find the packages"
-                    .to_owned()
-            }
+            Self::Environment { remedy, .. } => (*remedy).to_owned(),
             Self::Network => format!(
                 "give the guest's virtio network card the address 10.0.2.15/24 at boot: there is no DHCP, and \
                  nothing but {HOST_ADDRESS}"
@@ -308,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_a_guest_says_of_its_installer_is_read_line_by_line() {
-        let found = python(WHOLE).unwrap();
+        let found = PYTHON.read(WHOLE).unwrap();
         let kind = InstallerKind::Uv {
             program: "/opt/uv".to_owned(),
             python: "/opt/venv/bin/python3".to_owned(),
@@ -336,20 +350,23 @@ mod tests {
                 "--installer-program",
             ),
             (
-                "program /u\nmissing python",
+                "program /u\nmissing beside",
                 Lack::Interpreter("python3"),
                 "PATH",
             ),
             ("program u\npython /p", Lack::Installer("uv"), "PATH"),
             (
                 "missing environment",
-                Lack::Environment,
+                Lack::Environment {
+                    fault: PYTHON.environment.0,
+                    remedy: PYTHON.environment.1,
+                },
                 "virtual environment",
             ),
             ("missing network", Lack::Network, "10.0.2.15/24"),
             ("program /u\npython /p\nhost a/b", Lack::Registries, "pip"),
         ] {
-            let lacks = python(answer).unwrap_err();
+            let lacks = PYTHON.read(answer).unwrap_err();
             assert_eq!(lacks, lack);
             let remedy = InspectError::Lacks(lacks).remedy().unwrap();
             assert!(remedy.contains(word), "{remedy}");

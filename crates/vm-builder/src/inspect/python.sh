@@ -1,5 +1,5 @@
 # Run in the guest of an image that somebody brought. $1 and $2: where the proxy is; then the paths at which the
-# installer may be. Prints `KEY VALUE` lines; `missing WHAT`, and no more, when something is.
+# installer may be. Prints `program`, `version`, `python` and `host` lines; `missing WHAT`, and no more, when something is.
 proxy_address=$1 proxy_port=$2
 shift 2
 missing() { echo "missing $*"; exit 0; }
@@ -13,7 +13,7 @@ version=$("$program" --version 2>&1) || missing installer-that-runs "$program: $
 echo "program $program"
 echo "version $version"
 
-python=$(command -v python3) || missing python
+python=$(command -v python3) || missing beside
 echo "python $python"
 # Debian and others keep installers out of the system's own environment.
 "$python" - <<'PYTHON' || missing environment
@@ -21,6 +21,7 @@ import os, sys, sysconfig
 managed = os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED")
 sys.exit(sys.prefix == sys.base_prefix and os.path.exists(managed))
 PYTHON
+said=$("$program" pip list --python "$python" 2>&1) || missing installer-that-runs "$(echo "$said" | tail -n 1)"
 "$python" - "$proxy_address" "$proxy_port" <<'PYTHON' || missing network
 import socket, sys
 try:
