@@ -14,7 +14,7 @@ use crate::foreign_disk::{ForeignFormat, recognise};
 use crate::image::{self, DISK, INITRD, KERNEL};
 use crate::maker::STAGING_PREFIX;
 use crate::publish::publish;
-use crate::tool::{QEMU_IMG, Tool, contained, run};
+use crate::tool::{QEMU_IMG, Tool, run, single};
 use crate::{
     Boot, IMAGE_FORMAT_VERSION, Image, ImageError, ImageManifest, ImageStore, Installer, Origin,
 };
@@ -104,7 +104,7 @@ impl ImageStore {
             ForeignFormat::Qcow2 => copy(&disk, &made, DISK).await?,
             ForeignFormat::Raw => {
                 let words = ["convert", "-f", "raw", "-O", "qcow2"].map(AsRef::as_ref);
-                let command = contained(
+                let command = single(
                     QEMU_IMG,
                     words.into_iter().chain([disk.as_os_str(), DISK.as_ref()]),
                 );
@@ -179,7 +179,7 @@ impl Candidate {
 /// Copies `file` to `name` in the folder `dir`. Blocks are shared where the file system can.
 async fn copy(file: &Path, dir: &Path, name: &str) -> Result<(), ImageError> {
     let words = ["--reflink=auto", "--sparse=always", "--dereference", "--"].map(AsRef::as_ref);
-    let command = contained(
+    let command = single(
         CP,
         words.into_iter().chain([file.as_os_str(), name.as_ref()]),
     );

@@ -85,6 +85,15 @@ impl Tool {
     }
 }
 
+/// A command line that dies with us, of a program that starts no other.
+pub(crate) fn single(tool: Tool, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", tool.program])
+        .args(args);
+    command
+}
+
 /// A command line that dies with us, and takes all that it started along: in a PID namespace of its own
 /// when root runs it. `mmdebstrap` makes one itself when anybody else does.
 pub(crate) fn contained(tool: Tool, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
