@@ -10,6 +10,7 @@ use serde_json::Value;
 use store_testkit::servers::{S3sFs, for_test};
 
 use crate::host::{Host, Said, python_image};
+use crate::import::{APPEND, ours};
 
 /// What it says, check by check.
 #[derive(Debug)]
@@ -60,11 +61,17 @@ fn doctor(host: &Host) -> Command {
 
 /// This host with this script as its QEMU, in which `$qemu` is the real one.
 fn with_qemu(host: &Host, script: &str) -> Diagnosis {
+    with_qemu_and_images(host, script, python_image())
+}
+
+fn with_qemu_and_images(host: &Host, script: &str, images: &Path) -> Diagnosis {
     let dir = tempfile::tempdir().unwrap();
     let name = format!("qemu-system-{}", std::env::consts::ARCH);
     let path = std::env::var("PATH").unwrap();
     let mut dirs = std::env::split_paths(&path).map(|dir| dir.join(&name));
     let real = dirs.find(|file| file.is_file()).unwrap();
+    // QEMU need not run as whoever owns the folder.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let stand_in = dir.path().join(&name);
     fs::write(
         &stand_in,
@@ -72,7 +79,7 @@ fn with_qemu(host: &Host, script: &str) -> Diagnosis {
     )
     .unwrap();
     fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = doctor(host);
+    let mut command = host.snaptier_with_images(images, &DOCTOR);
     command.env("PATH", format!("{}:{path}", dir.path().display()));
     Diagnosis::of(command)
 }
@@ -135,6 +142,38 @@ fn a_hypervisor_is_well_when_a_guest_runs_with_it_and_a_dead_one_is_a_warning() 
     assert_eq!(alive.code, Some(0), "{alive:?}");
     // It looked, and made nothing.
     assert!(!host.cache_dir().exists());
+}
+
+#[test]
+fn an_imported_image_shows_by_its_agents_answer_whether_a_guest_runs() {
+    let (host, dir) = (Host::new(), tempfile::tempdir().unwrap());
+    let images = dir.path().join("images");
+    let [disk, kernel, initrd] =
+        ["disk.qcow2", "vmlinuz", "initrd.img"].map(|name| ours().join(name));
+    let mut import = host.snaptier_with_images(&images, &["image", "import"]);
+    import.args(["--language", "python", "--append", APPEND, "--disk"]);
+    import
+        .arg(disk)
+        .arg("--kernel")
+        .arg(kernel)
+        .arg("--initrd")
+        .arg(initrd);
+    Said::of(import).answer();
+
+    // The stand-in works here, whatever the real one does.
+    let said = with_qemu_and_images(&host, KVM_WORKS, &images);
+    if File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+    {
+        said.says("accelerator", "ok", "kvm: the image ");
+    } else {
+        said.says("accelerator", "warning", "/dev/kvm cannot be opened");
+    }
+    let said = with_qemu_and_images(&host, KVM_ABORTS, &images);
+    said.says("accelerator", "warning", "tcg: ");
 }
 
 #[test]

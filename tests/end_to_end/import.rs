@@ -17,10 +17,10 @@ use vm_builder::{TimeOuts, VmHost, Vms};
 use crate::host::{Host, Said, python_image};
 
 /// As our own images have it, but for the noise, which is what tells where a guest got to.
-const APPEND: &str = "console=ttyS0 panic=-1 tsc=reliable no_timer_check";
+pub(crate) const APPEND: &str = "console=ttyS0 panic=-1 tsc=reliable no_timer_check";
 
 /// The folder of our Python image.
-fn ours() -> PathBuf {
+pub(crate) fn ours() -> PathBuf {
     let folders = python_image().read_dir().unwrap();
     let mut folders = folders.map(|folder| folder.unwrap().path());
     let python = folders.find(|path| {

@@ -20,8 +20,8 @@ enum Seen {
     Untried(String),
 }
 
-/// A guest that has not shown by then what it runs with will not.
-const LONGEST: Duration = Duration::from_secs(25);
+/// A guest that has not shown by then what it runs with will not. An imported one boots to its agent for that.
+const LONGEST: Duration = Duration::from_secs(60);
 
 pub(crate) async fn probe(settings: &Settings, images: &Images) -> Finding {
     judge(&look(settings, images).await)
