@@ -222,11 +222,7 @@ fn copied_image(dir: &Path) -> (PathBuf, PathBuf) {
         .arg(python_image())
         .arg(&images);
     assert!(copy.status().unwrap().success());
-    let mut folders = images
-        .read_dir()
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let python = folders.find(|path| path.join("vmlinuz").exists()).unwrap();
+    let python = images.join(ours().file_name().unwrap());
     (images, python)
 }
 
