@@ -109,7 +109,7 @@ impl Vms {
             return race(candidate, candidate.proof(qemu, image), tcg).await;
         }
         let tcg = self.answers(Accelerator::Tcg, image, scratch);
-        race(candidate, self.answers(candidate, image, scratch), tcg).await
+        Box::pin(race(candidate, self.answers(candidate, image, scratch), tcg)).await
     }
 
     /// Boots `image` on a disk of its own until its agent answers, and ends it.
