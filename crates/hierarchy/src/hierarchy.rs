@@ -8,10 +8,11 @@ use cache_layer::{CacheLayer, LayerError, Lookup, Snapshot, SnapshotBuilder, Sta
 use tracing::Instrument;
 
 use crate::flights::Flights;
+use crate::outbox::Sources;
 use crate::stats::{BuildCounters, LayerCounters};
 use crate::tier::{Reach, Writes};
-use crate::uploads::Uploads;
-use crate::{Answer, GetError, Source, Stats, Tier, Unfinished};
+use crate::uploads::{Destination, Uploads};
+use crate::{Answer, GetError, Outbox, Source, Stats, Tier, Unfinished};
 
 /// The cache: tiers, and a builder for what none of them has.
 ///
@@ -58,6 +59,34 @@ impl Hierarchy {
             uploads: Uploads::default(),
             builds: BuildCounters::default(),
         }))
+    }
+
+    /// Writes uploads down in `outbox` until they are over, so that they survive this process. To be called before
+    /// the first `get`; of two outboxes the first one stays.
+    #[must_use]
+    pub fn with_outbox(self, outbox: Outbox) -> Self {
+        self.0.uploads.keep_in(outbox);
+        self
+    }
+
+    /// Takes up the uploads that the outbox has for these tiers, in the background: those that processes which ended
+    /// left, and, for as long as this one lives, those that fail. Further calls do nothing.
+    pub fn resume(&self) {
+        if self.0.uploads.is_resumed() {
+            return;
+        }
+        let is_local = |level: &&Level| level.tier.reach == Reach::Local;
+        let (local, remote): (Vec<_>, Vec<_>) = self.0.levels.iter().partition(is_local);
+        let sources = Sources {
+            layers: local.iter().map(|level| level.tier.layer.clone()).collect(),
+            staging: self.0.staging.clone(),
+        };
+        let writes = |level: &&&Level| level.tier.writes != Writes::NONE;
+        let destinations = remote
+            .iter()
+            .filter(writes)
+            .map(|level| level.destination());
+        self.0.uploads.resume(sources, destinations.collect());
     }
 
     /// The snapshot of `spec`, from the first tier that has it, or built.
@@ -107,7 +136,8 @@ impl Hierarchy {
     }
 
     /// Waits for the uploads that are under way, at most for `limit`, then stops them. Gives those that were
-    /// not over. To be called last: an upload that begins afterwards may be stopped at once.
+    /// not over, which includes those that failed and are to be tried again; nothing waits for that. To be called
+    /// last: an upload that begins afterwards may be stopped at once.
     pub async fn shutdown(&self, limit: Duration) -> Vec<Unfinished> {
         self.0.uploads.drain(limit).await
     }
@@ -143,7 +173,9 @@ impl Inner {
         };
         self.builds.built.add_one();
         let (snapshot, kept) = self
-            .store(self.levels.iter().rev(), snapshot, |writes| writes.publish)
+            .store(spec, self.levels.iter().rev(), snapshot, |writes| {
+                writes.publish
+            })
             .await;
         Ok(Answer {
             snapshot,
@@ -159,7 +191,9 @@ impl Inner {
                 continue;
             };
             let above = levels[..index].iter().rev();
-            let (snapshot, kept) = self.store(above, snapshot, |writes| writes.fill).await;
+            let (snapshot, kept) = self
+                .store(spec, above, snapshot, |writes| writes.fill)
+                .await;
             return Some(Answer {
                 snapshot,
                 source: Source::Layer(level.layer().name()),
@@ -173,6 +207,7 @@ impl Inner {
     /// local one, and whether there is any.
     async fn store<'a>(
         &'a self,
+        spec: &SnapshotSpec,
         levels: impl Iterator<Item = &'a Level>,
         mut snapshot: Snapshot,
         takes: impl Fn(Writes) -> bool,
@@ -180,6 +215,14 @@ impl Inner {
         let (local, remote): (Vec<_>, Vec<_>) = levels
             .filter(|level| takes(level.tier.writes))
             .partition(|level| level.tier.reach == Reach::Local);
+        // First, so that a process that dies once a local layer has it has left word.
+        let mut uploads = Vec::new();
+        if !spec.packages().is_empty() {
+            for level in remote {
+                let upload = self.uploads.announce(level.destination(), spec, &snapshot);
+                uploads.push(upload.await);
+            }
+        }
         let mut kept = false;
         for level in local {
             if let Some(stored) = level.put(&snapshot).await {
@@ -187,23 +230,10 @@ impl Inner {
                 kept = true;
             }
         }
-        let has_packages = !snapshot.manifest().spec().packages().is_empty();
-        for level in remote.into_iter().filter(|_| has_packages) {
-            self.upload(level, snapshot.clone());
+        for upload in uploads {
+            self.uploads.begin(upload, snapshot.clone(), kept);
         }
         (snapshot, kept)
-    }
-
-    fn upload(&self, level: &Level, snapshot: Snapshot) {
-        let what = Unfinished {
-            key: snapshot.key().clone(),
-            layer: level.layer().name(),
-        };
-        let (layer, counters) = (level.tier.layer.clone(), level.counters.clone());
-        let upload = async move {
-            let _ = put(layer.as_ref(), &counters, &snapshot).await;
-        };
-        self.uploads.spawn(what, upload.in_current_span());
     }
 }
 
@@ -237,25 +267,30 @@ impl Level {
     }
 
     async fn put(&self, snapshot: &Snapshot) -> Option<Snapshot> {
-        put(self.layer(), &self.counters, snapshot).await
+        put(self.layer(), &self.counters, snapshot).await.ok()
+    }
+
+    fn destination(&self) -> Destination {
+        Destination::new(self.tier.layer.clone(), self.counters.clone())
     }
 }
 
-async fn put(
+/// Puts a snapshot into a layer. An error is counted and told already.
+pub(crate) async fn put(
     layer: &dyn CacheLayer,
     counters: &LayerCounters,
     snapshot: &Snapshot,
-) -> Option<Snapshot> {
+) -> Result<Snapshot, LayerError> {
     match layer.put(snapshot).await {
         Ok(stored) => {
             counters.puts.add_one();
             tracing::debug!(key = %snapshot.key(), %layer, "stored");
-            Some(stored)
+            Ok(stored)
         }
         Err(error) => {
             counters.put_errors.add_one();
             warn(layer, &error, "a layer did not store a snapshot");
-            None
+            Err(error)
         }
     }
 }

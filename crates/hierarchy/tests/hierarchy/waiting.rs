@@ -249,7 +249,15 @@ async fn shutting_down_waits_for_uploads_within_its_limit() {
     assert_eq!(began.elapsed(), Duration::from_secs(4));
     let key = spec(["a==1"]).key();
     let layer = "slow";
-    assert_eq!(unfinished, [Unfinished { key, layer }]);
+    let resumes = false;
+    assert_eq!(
+        unfinished,
+        [Unfinished {
+            key,
+            layer,
+            resumes
+        }]
+    );
     assert_eq!(cache.stats().layers[1].puts, 0);
 }
 
