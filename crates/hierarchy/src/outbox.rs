@@ -129,14 +129,15 @@ impl Outbox {
         self.change_all(key, |_| None).await
     }
 
-    /// Forgets the upload of `key` to `layer`, which has it by now, whoever brought it.
-    ///
-    /// # Errors
-    ///
-    /// The directory cannot be written to.
-    pub async fn settle(&self, key: &CacheKey, layer: &dyn CacheLayer) -> io::Result<()> {
+    /// Forgets the upload of `key` to `layer`, which has it by now, whoever brought it. Where that cannot be, the
+    /// layer is asked once more than is needed.
+    pub async fn settle(&self, key: &CacheKey, layer: &dyn CacheLayer) {
         let name = Name::new(key, &layer.to_string());
-        self.on(move |outbox| outbox.0.journal.remove(&name)).await
+        let settled = self.on(move |outbox| outbox.0.journal.remove(&name));
+        if let Err(error) = settled.await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(%key, %layer, error, "the note of an upload that is over cannot be removed");
+        }
     }
 
     /// What became of uploads since this was opened.

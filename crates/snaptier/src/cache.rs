@@ -5,7 +5,7 @@ use std::time::Duration;
 use base_image::{Image, MakeOptions};
 use cache_key::{Language, PackageSet, SnapshotSpec};
 use cache_layer::{BuildError, NoProgress, ProgressSink, Snapshot, Staging};
-use hierarchy::{Answer, Hierarchy, Stats, Tier, Unfinished};
+use hierarchy::{Answer, Hierarchy, Outbox, Stats, Tier, Unfinished};
 use l2_disk::DiskLayer;
 use l3_remote::RemoteLayer;
 use tempfile::TempDir;
@@ -25,6 +25,8 @@ pub struct SnapshotCache {
     /// Where the staging lies when the cache directory cannot be written to.
     _scratch: Option<Arc<TempDir>>,
     remote: Option<RemoteLayer>,
+    /// `None` where the cache directory cannot be written to.
+    outbox: Option<Outbox>,
     hierarchy: Hierarchy,
 }
 
@@ -55,15 +57,19 @@ impl SnapshotCache {
         let disk = DiskLayer::open(&settings.cache_dir)
             .map_err(cache_dir)?
             .with_budget(settings.budget);
-        let (staging, scratch) = match disk.staging() {
-            Some(staging) => (staging.clone(), None),
+        let (staging, outbox, scratch) = match disk.staging() {
+            Some(staging) => {
+                let outbox = Outbox::open(staging).map_err(cache_dir)?;
+                (staging.clone(), Some(outbox), None)
+            }
             // What is built there goes when it is no longer used.
             None => {
+                tracing::debug!(
+                    "uploads end with this process: there is no outbox in a directory that is only read"
+                );
                 let scratch = tempfile::tempdir().map_err(cache_dir)?;
-                (
-                    Staging::open(scratch.path()).map_err(cache_dir)?,
-                    Some(Arc::new(scratch)),
-                )
+                let staging = Staging::open(scratch.path()).map_err(cache_dir)?;
+                (staging, None, Some(Arc::new(scratch)))
             }
         };
         let images = settings.image_store().map_err(OpenError::Images)?;
@@ -89,13 +95,17 @@ impl SnapshotCache {
             images: images.clone(),
             vms: vms.clone(),
         };
-        let hierarchy = Hierarchy::new(tiers, Arc::new(builder), staging.clone());
+        let mut hierarchy = Hierarchy::new(tiers, Arc::new(builder), staging.clone());
+        if let Some(outbox) = &outbox {
+            hierarchy = hierarchy.with_outbox(outbox.clone());
+        }
         Ok(Self {
             images,
             vms,
             staging,
             _scratch: scratch,
             remote: remote_store,
+            outbox,
             hierarchy,
         })
     }
@@ -111,15 +121,28 @@ impl SnapshotCache {
 
     /// The snapshot with `packages`, from the nearest tier that has it, or built.
     ///
-    /// What is promised of [`Hierarchy::get`] holds.
+    /// What is promised of [`Hierarchy::get`] holds. The first call [resumes](Self::resume) uploads.
     ///
     /// # Errors
     ///
     /// There is no base image and none can be made, or the snapshot can neither be found nor built.
     pub async fn get(&self, packages: &PackageSet) -> Result<Answer, Error> {
+        self.resume();
         let image = self.image(packages.language()).await?;
         let spec = SnapshotSpec::new(image.base_image(), packages.clone());
         Ok(self.hierarchy.get(&spec).await?)
+    }
+
+    /// Takes up, in the background, the uploads to the remote store that earlier processes left and those that fail.
+    /// Further calls do nothing. [`shutdown`](Self::shutdown) waits for those that are due.
+    pub fn resume(&self) {
+        self.hierarchy.resume();
+    }
+
+    /// The uploads that are not over; `None` where the cache directory can only be read.
+    #[must_use]
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.as_ref()
     }
 
     /// Runs `command` in a throw-away machine on top of `snapshot`, of which nothing is written to.
@@ -148,7 +171,8 @@ impl SnapshotCache {
     }
 
     /// Waits for the uploads that are under way, at most for `limit`, then stops them, and has the store forget
-    /// what it has of them. Gives those that were not over.
+    /// what it has of them. Gives those that were not over; the next process that uses the cache directory with
+    /// this remote store makes them.
     pub async fn shutdown(&self, limit: Duration) -> Vec<Unfinished> {
         let unfinished = self.hierarchy.shutdown(limit).await;
         if let Some(remote) = &self.remote {

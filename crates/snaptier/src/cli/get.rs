@@ -8,6 +8,7 @@ use super::args::{Global, Request};
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::leaving::tell;
 use super::progress::Took;
 use super::wiring::{open, packages};
 
@@ -37,9 +38,7 @@ pub(crate) async fn get(
 
 /// Lets the uploads come to their end.
 pub(crate) async fn upload(cache: &SnapshotCache) {
-    for unfinished in cache.shutdown(UPLOADING).await {
-        tracing::warn!(key = %unfinished.key, layer = unfinished.layer, "an upload did not finish");
-    }
+    tell(&cache.shutdown(UPLOADING).await);
 }
 
 fn print(answer: &Answer, took: Duration, console: &Console) -> Result<(), Failure> {

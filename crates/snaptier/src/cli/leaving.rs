@@ -4,6 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use hierarchy::Unfinished;
 use l3_remote::RemoteLayer;
 use snaptier::SnapshotCache;
 
@@ -32,7 +33,7 @@ pub(crate) async fn leave(limit: Duration) {
     let leave = async {
         for uploader in uploaders {
             match uploader {
-                Uploader::Cache(cache) => drop(cache.shutdown(Duration::ZERO).await),
+                Uploader::Cache(cache) => tell(&cache.shutdown(Duration::ZERO).await),
                 Uploader::Store(store) => store.settle().await,
             }
         }
@@ -41,5 +42,21 @@ pub(crate) async fn leave(limit: Duration) {
         tracing::warn!(
             "a store was not told to forget an upload: the rules of `snaptier remote lifecycle` have it removed"
         );
+    }
+}
+
+/// Says what becomes of the uploads that are not over.
+pub(crate) fn tell(unfinished: &[Unfinished]) {
+    for Unfinished {
+        key,
+        layer,
+        resumes,
+    } in unfinished
+    {
+        if *resumes {
+            tracing::warn!(%key, layer, "an upload is not over: the next `snaptier get` or `push` after its wait resumes it, `snaptier outbox retry` does now");
+        } else {
+            tracing::warn!(%key, layer, "an upload did not finish, and is not resumed: `snaptier push` makes it");
+        }
     }
 }

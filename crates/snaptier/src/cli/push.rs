@@ -11,8 +11,9 @@ use super::args::Global;
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
+use super::get::upload;
 use super::progress::Took;
-use super::wiring::{keys, local_disk, remote_store, settings, staging};
+use super::wiring::{keys, local_disk, open, remote_store, settings, staging};
 
 /// Sends snapshots of this host to the remote store. What is there already stays.
 pub(crate) async fn push(
@@ -29,14 +30,21 @@ pub(crate) async fn push(
     for key in &keys {
         snapshots.push(find(&settings, &disk, key).await?);
     }
+    let cache = open(global, console)?;
     for snapshot in &snapshots {
         let began = Instant::now();
         remote.put(snapshot).await?;
+        if let Some(outbox) = cache.outbox() {
+            outbox.settle(snapshot.key(), &remote).await;
+        }
         let took = Took(began.elapsed());
         console.say(&format!("{}: pushed in {took}", snapshot.key()));
     }
     let lines: Vec<_> = keys.iter().map(ToString::to_string).collect();
     console.answer(&lines.join("\n"), &json!({ "pushed": keys }))?;
+    // The store is there: what earlier commands could not upload goes along.
+    cache.resume();
+    upload(&cache).await;
     Ok(())
 }
 
