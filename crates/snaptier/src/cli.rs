@@ -11,6 +11,7 @@ mod image;
 mod key;
 mod leaving;
 mod ls;
+mod outbox;
 mod progress;
 mod pull;
 mod push;
@@ -76,6 +77,7 @@ async fn execute(global: &Global, command: Command, console: &Console) -> Result
         Command::Push { keys } => push::push(global, &keys, console).await?,
         Command::Pull(request) => pull::pull(global, &request, console).await?,
         Command::Remote(command) => return remote::remote(global, command, console).await,
+        Command::Outbox(command) => return outbox::outbox(global, command, console).await,
         Command::Doctor => return doctor::doctor(global, console).await,
         Command::Image(command) => image::image(global, command, console).await?,
     }

@@ -155,6 +155,9 @@ pub(crate) enum Command {
     /// Look after the remote store
     #[command(subcommand)]
     Remote(RemoteCommand),
+    /// Look after the uploads that are not over
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
     /// Make and list the base images that snapshots are built on
     #[command(subcommand)]
     Image(ImageCommand),
@@ -206,6 +209,24 @@ pub(crate) enum RemoteCommand {
             default_value = "30"
         )]
         ttl_days: NonZero<u32>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// List the uploads that are not over, the oldest first
+    Ls,
+    /// Make uploads to the remote store now, however long they were to wait
+    Retry {
+        /// What `snaptier outbox ls` calls them [default: all]
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Forget uploads; the snapshots stay
+    Drop {
+        /// What `snaptier outbox ls` calls them
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
     },
 }
 

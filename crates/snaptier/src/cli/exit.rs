@@ -21,7 +21,7 @@ Exit codes:
   1    snaptier itself failed
   2    the request is wrong: an unknown language, an unpinned package, a bad option, a disk that is no image
   3    the packages cannot be installed: no such version, a conflict
-  4    it may work later: the network, a time-out
+  4    it may work later: the network, a time-out, an upload that was to be made now
   5    this host lacks something: a program, a permission, room on the disk
   6    a snapshot that was to be verified cannot be used
   7    the snapshot that is named is not there
