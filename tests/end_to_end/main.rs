@@ -14,5 +14,6 @@ mod local_disk;
 mod main_job;
 mod mirror;
 mod missing;
+mod outbox;
 mod remote_store;
 mod retries;
