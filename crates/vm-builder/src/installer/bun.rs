@@ -29,6 +29,9 @@ impl Installer for Bun {
             ("HTTPS_PROXY", proxy.to_owned()),
             ("HTTP_PROXY", proxy.to_owned()),
             ("BUN_INSTALL_CACHE_DIR", CACHE.to_owned()),
+            // Seconds without a byte, of one try. Left alone, a registry that never answers takes half an hour.
+            ("BUN_CONFIG_HTTP_IDLE_TIMEOUT", "60".to_owned()),
+            ("BUN_CONFIG_HTTP_RETRY_COUNT", "3".to_owned()),
             // Nothing is reported to anybody; the proxy would refuse it, and the guest wait.
             ("DO_NOT_TRACK", "1".to_owned()),
             ("NO_COLOR", "1".to_owned()),
