@@ -22,7 +22,7 @@ inside() {
 		"$@"
 }
 
-# What fetches the installer is unpacked aside and not installed: a Python for this alone would be a seventh of the image.
+# What fetches the installer is unpacked aside and not installed: nobody needs a Python afterwards.
 work=/var/tmp/bun
 mkdir -p "$root$work/debs/partial" "$root/opt/installer/bin" "$root/opt/packages" "$root/boot"
 chroot "$root" apt-get install --yes --quiet --quiet --no-install-recommends --download-only \
