@@ -73,19 +73,27 @@ impl Host {
         names(&self.cache_dir().join(".staging"))
     }
 
-    /// The processes of this host's virtual machines: those with a disk in its cache directory.
+    /// The processes of this host's virtual machines: those that have a file in its cache directory open.
     pub(crate) fn machines(&self) -> Vec<u32> {
-        let dir = self.dir.path().to_str().unwrap();
-        fs::read_dir("/proc")
-            .unwrap()
-            .filter_map(|process| process.unwrap().file_name().to_str()?.parse().ok())
-            .filter(|process| {
-                let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-                let line = String::from_utf8_lossy(&line);
-                line.contains("qemu-system") && line.contains(dir)
-            })
-            .collect()
+        machines_in(self.dir.path())
     }
+}
+
+/// The QEMU processes that have a file below `dir` open.
+fn machines_in(dir: &Path) -> Vec<u32> {
+    let has_open = |process: &u32| {
+        let files = fs::read_dir(format!("/proc/{process}/fd"));
+        let mut files = files.into_iter().flatten().flatten();
+        files.any(|file| fs::read_link(file.path()).is_ok_and(|file| file.starts_with(dir)))
+    };
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|process| process.unwrap().file_name().to_str()?.parse().ok())
+        .filter(|process| {
+            let name = fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
+            name.starts_with("qemu-system") && has_open(process)
+        })
+        .collect()
 }
 
 impl Said {

@@ -11,17 +11,17 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use cache_layer::BuildError;
-use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::confinement::Confinement;
 use crate::guest_image::{Boot, GuestImage};
-use crate::host::cannot_start;
+use crate::handover::Handover;
+use crate::host::{VmHost, cannot_start_as};
 use crate::machine::{Args, machine_option};
+use crate::qemu::Qemu;
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -96,30 +96,28 @@ impl Accelerator {
         candidate().err()
     }
 
-    /// Boots `image` to the point where it powers off by itself.
-    pub(crate) async fn proof(self, qemu: &Path, image: &GuestImage) -> Proof {
-        let mut command = Command::new(qemu);
-        command
-            .args(self.proof_args(image))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        Ok(match timeout(LONGEST_PROOF, command.output()).await {
-            Ok(output) => {
-                let output = output.map_err(|error| cannot_start(qemu, error))?;
-                if output.status.success() {
-                    Ok(())
-                } else {
-                    let stderr = String::from_utf8_lossy(&output.stderr);
-                    let said = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
-                    Err(said.unwrap_or("QEMU failed without a word").to_owned())
-                }
+    /// Boots `image` to the point where it powers off by itself. Held as any other machine, and killed when the future
+    /// is dropped.
+    pub(crate) async fn proof(self, host: &VmHost, image: &GuestImage) -> Proof {
+        let confinement = Confinement::of(host);
+        let mut handover = Handover::to(confinement.user);
+        let boot = handover.boot(&image.boot).map_err(BuildError::from)?;
+        let args = self.proof_args(boot);
+        let qemu = Qemu::start(&host.qemu, &args, handover.inherited(), confinement);
+        let qemu =
+            qemu.map_err(|error| cannot_start_as(host.user.to_become(), &host.qemu, error))?;
+        Ok(match timeout(LONGEST_PROOF, qemu.exited()).await {
+            Ok(Some(status)) if status.success() => Ok(()),
+            Ok(_) => {
+                let stderr = qemu.last_stderr().await;
+                let said = stderr.lines().map(str::trim).rfind(|line| !line.is_empty());
+                Err(said.unwrap_or("QEMU failed without a word").to_owned())
             }
             Err(_) => Err("a guest hangs".to_owned()),
         })
     }
 
-    fn proof_args(self, image: &GuestImage) -> Vec<OsString> {
-        let mut boot = image.boot.clone();
+    fn proof_args(self, mut boot: Boot) -> Vec<OsString> {
         if let Boot::Kernel { append, .. } = &mut boot {
             append.push(' ');
             append.push_str(PROOF);

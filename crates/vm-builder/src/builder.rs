@@ -9,6 +9,7 @@ use cache_layer::{
 };
 use jiff::Timestamp;
 
+use crate::deadline::Deadline;
 use crate::filling::Filling;
 use crate::guest_image::GuestImage;
 use crate::overlay;
@@ -65,6 +66,7 @@ impl VmBuilder {
 #[async_trait]
 impl SnapshotBuilder for VmBuilder {
     async fn build(&self, spec: &SnapshotSpec, staging: &Staging) -> Result<Snapshot, BuildError> {
+        let deadline = Deadline::after(self.vms.host().time_outs.build);
         let file = staging.file(&spec.key());
         let qemu_img = &self.vms.host().qemu_img;
         let base = spec.base_image();
@@ -77,6 +79,7 @@ impl SnapshotBuilder for VmBuilder {
                 image: self.image(spec)?,
                 spec,
                 disk: file.path(),
+                deadline,
                 progress: self.progress.as_ref(),
             };
             Some(filling.fill().await?)

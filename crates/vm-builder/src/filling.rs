@@ -9,6 +9,8 @@ use cache_layer::{
 };
 use tokio::time::Instant;
 
+use crate::deadline::Deadline;
+use crate::disk_chain::DiskChain;
 use crate::guest_image::GuestImage;
 use crate::install::{NotInstalled, install};
 use crate::installer::InstallerKind;
@@ -24,6 +26,8 @@ pub(crate) struct Filling<'a> {
     pub(crate) spec: &'a SnapshotSpec,
     /// The overlay. It is made anew for each machine.
     pub(crate) disk: &'a Path,
+    /// When all of it has to be over, retries and all.
+    pub(crate) deadline: Deadline,
     pub(crate) progress: &'a dyn ProgressSink,
 }
 
@@ -89,7 +93,7 @@ impl Filling<'_> {
         let resolved = install(vm, host, installer, self.spec.packages(), &mut tell).await?;
         let mut tools = vec![Tool {
             name: "qemu".to_owned(),
-            version: vm.qemu_version().to_owned(),
+            version: vm.qemu_version(),
         }];
         tools.extend(self.image.installer_tool.clone());
         let _phase = phase.then(Phase::ShutDown);
@@ -105,10 +109,11 @@ impl Filling<'_> {
         let base = self.spec.base_image();
         overlay::create(&host.qemu_img, self.disk, base.path(), base.format()).await?;
         let phase = InPhase::begin(self.progress, &key, Phase::Boot);
-        let disk = self.disk.to_owned();
+        let disk = DiskChain::over_image(self.disk, base);
+        let allowlist = self.allowlist()?;
         let vm = self
             .vms
-            .boot(self.image, disk, Some(self.allowlist()?))
+            .boot(self.image, disk, Some(allowlist), Some(self.deadline))
             .await?;
         if let Some((accelerator, why)) = self.vms.slow() {
             let accelerator = accelerator.to_string();

@@ -8,6 +8,7 @@ use cache_key::Language;
 use cache_layer::{BuildError, BuildErrorKind};
 
 use crate::network::{PackageIndex, Upstream};
+use crate::qemu_user::{Ids, QemuUser};
 use crate::retries::Retries;
 
 /// What this host gives its virtual machines.
@@ -34,6 +35,11 @@ pub struct VmHost {
     pub time_outs: TimeOuts,
     /// How often an installation that failed for a passing reason is tried again.
     pub retries: Retries,
+    /// Whose process QEMU is when root starts it.
+    pub user: QemuUser,
+    /// The most that a guest's disk may grow to, in bytes of its overlay's file. A guest that writes more is
+    /// ended.
+    pub disk_limit_bytes: u64,
 }
 
 /// How long each phase of a machine's life may take.
@@ -45,21 +51,25 @@ pub struct TimeOuts {
     pub install: Duration,
     /// Until the guest has flushed its disk and powered off.
     pub shut_down: Duration,
+    /// From the start of a build until its machine is gone, whatever happens in between.
+    pub build: Duration,
 }
 
 impl Default for TimeOuts {
-    /// Two minutes, half an hour, two minutes: several times what a slow host without KVM needs.
+    /// Two minutes, half an hour, two minutes, and an hour for all of it: several times what a slow host without
+    /// KVM needs.
     fn default() -> Self {
         Self {
             boot: Duration::from_secs(120),
             install: Duration::from_secs(1800),
             shut_down: Duration::from_secs(120),
+            build: Duration::from_secs(3600),
         }
     }
 }
 
 impl Default for VmHost {
-    /// Programs from `PATH`, 1 GiB of memory, up to two processors, a direct way out.
+    /// Programs from `PATH`, 1 GiB of memory, up to two processors, disks of up to 16 GiB, a direct way out.
     fn default() -> Self {
         let cpus = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
@@ -73,6 +83,8 @@ impl Default for VmHost {
             indexes: BTreeMap::new(),
             time_outs: TimeOuts::default(),
             retries: Retries::default(),
+            user: QemuUser::default(),
+            disk_limit_bytes: 16 << 30,
         }
     }
 }
@@ -95,4 +107,22 @@ pub(crate) fn cannot_start(program: &Path, error: io::Error) -> BuildError {
         _ => format!("start `{name}`"),
     };
     BuildError::new(BuildErrorKind::Host, context).with_source(error)
+}
+
+/// The same for a QEMU that was to become the process of `user`: then that may be what could not be.
+pub(crate) fn cannot_start_as(user: Option<Ids>, program: &Path, error: io::Error) -> BuildError {
+    let may_be_the_user = matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput
+    );
+    match user.filter(|_| may_be_the_user) {
+        Some(Ids { uid, gid }) => {
+            let context = format!(
+                "start `{}` as user {uid}, group {gid}: root's QEMU runs as another user; let that one run the program, name one that exists here, or, at your own risk, `own`",
+                program.display()
+            );
+            BuildError::new(BuildErrorKind::Host, context).with_source(error)
+        }
+        None => cannot_start(program, error),
+    }
 }

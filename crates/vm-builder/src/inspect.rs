@@ -9,6 +9,7 @@ use cache_layer::{BuildError, BuildErrorKind, InPhase, Phase, ProgressSink, Subj
 use thiserror::Error;
 
 use crate::command::{Command, OutputStream};
+use crate::disk_chain::DiskChain;
 use crate::guest_image::GuestImage;
 use crate::installer::InstallerKind;
 use crate::network::{Allowlist, HOST_ADDRESS, PROXY_PORT};
@@ -117,7 +118,8 @@ impl Vms {
 
         let phase = InPhase::begin(progress, Subject::Image(image.language), Phase::Boot);
         let nowhere = Allowlist::default();
-        let booted = self.boot(image, disk, Some(nowhere)).await;
+        let disk = DiskChain::over_image(&disk, base);
+        let booted = self.boot(image, disk, Some(nowhere), None).await;
         let mut vm = booted.map_err(|error| match error.kind() {
             BuildErrorKind::Host => InspectError::Host(error),
             _ => InspectError::NoAgent(error),

@@ -1,28 +1,63 @@
 //! A virtual machine as data, and QEMU's arguments as a pure function of it.
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
 
-use serde_json::json;
+use cache_key::DiskFormat;
+use serde_json::{Value, json};
+use thiserror::Error;
 
 use crate::accelerator::Accelerator;
 use crate::guest_image::Boot;
 use crate::network::GUEST_MAC;
 use crate::sockets::Sockets;
 
-/// What a virtual machine is made of.
+/// What a virtual machine is to be made of. Every file and socket is one that QEMU inherits.
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub(crate) struct Parts {
     pub(crate) accelerator: Accelerator,
     pub(crate) cpus: u32,
     pub(crate) memory_mib: u32,
     pub(crate) boot: Boot,
-    /// The qcow2 overlay that the guest writes to.
-    pub(crate) disk: PathBuf,
+    /// The qcow2 overlay that the guest writes to, then what lies behind it, nearest first.
+    pub(crate) disk: Vec<DiskFile>,
     /// QEMU's ends of the sockets, by the numbers that it inherits.
     pub(crate) sockets: Sockets<RawFd>,
 }
+
+/// A file of the guest's disk, by the number that QEMU inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DiskFile {
+    pub(crate) fd: RawFd,
+    pub(crate) format: DiskFormat,
+}
+
+/// A machine that QEMU can make: one that exists is valid.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine(Parts);
+
+/// Why there is no such machine.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum MachineError {
+    #[error("give a VM {found} {what}: it takes between {} and {}", bounds.start(), bounds.end())]
+    OutOfBounds {
+        what: &'static str,
+        found: u32,
+        bounds: RangeInclusive<u32>,
+    },
+    #[error("give a kernel this command line: {0}")]
+    CommandLine(&'static str),
+    #[error("give a VM this disk: {0}")]
+    Disk(&'static str),
+}
+
+/// As many as every machine type that is used here takes.
+const CPUS: RangeInclusive<u32> = 1..=255;
+/// From what a kernel, an agent and an installer need, to what no host has by mistake.
+const MEMORY_MIB: RangeInclusive<u32> = 256..=1 << 20;
+/// What an x86 kernel reads of its command line (`COMMAND_LINE_SIZE`, without the final NUL).
+const LONGEST_COMMAND_LINE: usize = 2047;
 
 /// The guest agent's port, by QEMU's own convention.
 const AGENT_PORT: &str = "org.qemu.guest_agent.0";
@@ -32,8 +67,44 @@ pub(crate) const STDOUT_PORT: &str = "snaptier.stdout";
 pub(crate) const STDERR_PORT: &str = "snaptier.stderr";
 
 impl Machine {
+    /// The machine of these parts.
+    pub(crate) fn of(parts: Parts) -> Result<Self, MachineError> {
+        within("processors", parts.cpus, CPUS)?;
+        within("MiB of memory", parts.memory_mib, MEMORY_MIB)?;
+        if let Boot::Kernel { append, .. } = &parts.boot {
+            if append.len() > LONGEST_COMMAND_LINE {
+                return Err(MachineError::CommandLine("it is longer than 2047 bytes"));
+            }
+            if append.contains(char::is_control) {
+                return Err(MachineError::CommandLine(
+                    "there is a control character in it",
+                ));
+            }
+        }
+        match parts.disk.as_slice() {
+            [] => Err(MachineError::Disk("it consists of no file")),
+            [overlay, ..] if overlay.format != DiskFormat::Qcow2 => {
+                Err(MachineError::Disk("what the guest writes to is no overlay"))
+            }
+            files => match files.split_last() {
+                Some((_, above)) if above.iter().any(|file| file.format == DiskFormat::Raw) => {
+                    Err(MachineError::Disk("nothing can lie behind a raw file"))
+                }
+                _ => Ok(Self(parts)),
+            },
+        }
+    }
+
     /// QEMU's arguments.
     pub(crate) fn args(&self) -> Vec<OsString> {
+        let Parts {
+            accelerator,
+            cpus,
+            memory_mib,
+            boot,
+            disk,
+            sockets,
+        } = &self.0;
         let mut args = Args::default();
         args.flags(["-nodefaults", "-no-user-config", "-no-reboot"]);
         args.option("-display", "none");
@@ -41,19 +112,20 @@ impl Machine {
             "-sandbox",
             "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         );
-        let accelerator = self.accelerator;
-        args.option("-machine", machine_option(accelerator, &self.boot));
+        args.option("-machine", machine_option(*accelerator, boot));
         args.option("-cpu", accelerator.cpu());
-        args.option("-smp", self.cpus.to_string());
-        args.option("-m", format!("{}M", self.memory_mib));
-        args.boot(&self.boot);
+        args.option("-smp", cpus.to_string());
+        args.option("-m", format!("{memory_mib}M"));
+        args.boot(boot);
 
-        args.option("-blockdev", self.disk().to_string());
+        for file in disk {
+            args.option("-add-fd", format!("fd={0},set={0}", file.fd));
+        }
+        args.option("-blockdev", block_device(disk).to_string());
         args.option("-device", "virtio-blk-pci,drive=disk");
         args.option("-object", "rng-builtin,id=rng");
         args.option("-device", "virtio-rng-pci,rng=rng");
 
-        let sockets = &self.sockets;
         args.chardev("qmp", sockets.qmp);
         args.option("-mon", "chardev=qmp,mode=control");
         args.chardev("console", sockets.console);
@@ -83,24 +155,52 @@ impl Machine {
         }
         args.0
     }
+}
 
-    /// The disk as a block device. As JSON, no character of a path has a meaning to QEMU, and the format
-    /// is said, not guessed.
-    fn disk(&self) -> serde_json::Value {
-        json!({
-            "driver": "qcow2",
-            "node-name": "disk",
-            "discard": "unmap",
-            "detect-zeroes": "unmap",
-            "file": {
-                "driver": "file",
-                "filename": self.disk.to_string_lossy(),
-                "discard": "unmap",
-            },
-            // The disk of a VM that dies is thrown away, and a finished one is synced when it is
-            // published: the guest's flushes need not reach the host's disk.
-            "cache": { "direct": false, "no-flush": true },
-        })
+fn within(what: &'static str, found: u32, bounds: RangeInclusive<u32>) -> Result<(), MachineError> {
+    if bounds.contains(&found) {
+        return Ok(());
+    }
+    Err(MachineError::OutOfBounds {
+        what,
+        found,
+        bounds,
+    })
+}
+
+/// The disk as a block device: the whole chain, so that QEMU follows no name that stands in a file and guesses
+/// no format.
+fn block_device(files: &[DiskFile]) -> Value {
+    let behind = files.iter().skip(1).rev();
+    let backing = behind.fold(Value::Null, |backing, file| {
+        let mut node = json!({
+            "driver": file.format.to_string(),
+            "read-only": true,
+            "file": { "driver": "file", "filename": file.name(), "read-only": true },
+        });
+        if file.format == DiskFormat::Qcow2 {
+            node["backing"] = backing;
+        }
+        node
+    });
+    let overlay = files.first().map(|file| file.name());
+    json!({
+        "driver": "qcow2",
+        "node-name": "disk",
+        "discard": "unmap",
+        "detect-zeroes": "unmap",
+        "file": { "driver": "file", "filename": overlay, "discard": "unmap" },
+        "backing": backing,
+        // The disk of a VM that dies is thrown away, and a finished one is synced when it is
+        // published: the guest's flushes need not reach the host's disk.
+        "cache": { "direct": false, "no-flush": true },
+    })
+}
+
+impl DiskFile {
+    /// QEMU's name for the set of descriptors with just this one in it.
+    fn name(self) -> String {
+        format!("/dev/fdset/{}", self.fd)
     }
 }
 
@@ -158,17 +258,26 @@ impl Args {
 mod tests {
     use super::*;
 
-    fn machine() -> Machine {
-        Machine {
+    fn parts() -> Parts {
+        Parts {
             accelerator: Accelerator::Tcg,
             cpus: 2,
             memory_mib: 512,
             boot: Boot::Kernel {
-                kernel: "/images/k,1".into(),
-                initrd: Some("/images/i".into()),
-                append: "console=ttyS0".into(),
+                kernel: "/proc/self/fd/10".into(),
+                initrd: Some("/proc/self/fd/11".into()),
+                append: "console=ttyS0 quiet".into(),
             },
-            disk: "/cache/a,b.qcow2".into(),
+            disk: vec![
+                DiskFile {
+                    fd: 12,
+                    format: DiskFormat::Qcow2,
+                },
+                DiskFile {
+                    fd: 13,
+                    format: DiskFormat::Qcow2,
+                },
+            ],
             sockets: Sockets {
                 qmp: 3,
                 console: 4,
@@ -181,96 +290,254 @@ mod tests {
         }
     }
 
-    fn line(machine: &Machine) -> String {
-        let args = machine.args();
-        args.iter()
-            .map(|arg| arg.to_string_lossy())
-            .collect::<Vec<_>>()
-            .join(" ")
+    fn connected() -> Sockets<RawFd> {
+        Sockets {
+            network: Some(9),
+            ..parts().sockets
+        }
     }
 
-    #[test]
-    fn qemu_may_not_spawn_and_has_no_device_it_was_not_given() {
-        let line = line(&machine());
-        assert!(
-            line.starts_with("-nodefaults -no-user-config -no-reboot "),
-            "{line}"
-        );
-        assert!(line.contains(
-            "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-        ));
+    /// The arguments, one option with its value a line.
+    fn lines(parts: Parts) -> String {
+        let mut lines = String::new();
+        for arg in Machine::of(parts).unwrap().args() {
+            let arg = arg.into_string().unwrap();
+            let is_option = arg.starts_with('-') && !arg.contains(' ');
+            lines.push_str(if is_option { "\n" } else { " " });
+            lines.push_str(&arg);
+        }
+        lines
     }
 
-    #[test]
-    fn a_machine_without_a_network_socket_has_no_network_card() {
-        assert!(!line(&machine()).contains("net"), "{}", line(&machine()));
-        let mut connected = machine();
-        connected.sockets.network = Some(9);
-        let line = line(&connected);
-        assert!(
-            line.contains("-netdev stream,id=net,server=off,addr.type=fd,addr.str=9 "),
-            "{line}"
-        );
-        assert_eq!(line.matches("-netdev").count(), 1);
-    }
+    const SANDBOX: &str =
+        "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+    const KERNEL: &str =
+        "-kernel /proc/self/fd/10\n-initrd /proc/self/fd/11\n-append console=ttyS0 quiet\n";
+    const DISK: &str = concat!(
+        "-add-fd fd=12,set=12\n",
+        "-add-fd fd=13,set=13\n",
+        r#"-blockdev {"backing":{"backing":null,"driver":"qcow2","file":{"driver":"file","filename":"/dev/fdset/13","read-only":true},"read-only":true},"#,
+        r#""cache":{"direct":false,"no-flush":true},"detect-zeroes":"unmap","discard":"unmap","driver":"qcow2","#,
+        r#""file":{"discard":"unmap","driver":"file","filename":"/dev/fdset/12"},"node-name":"disk"}"#,
+    );
+    const DEVICES: &str = "\
+-device virtio-blk-pci,drive=disk
+-object rng-builtin,id=rng
+-device virtio-rng-pci,rng=rng
+-chardev socket,id=qmp,fd=3
+-mon chardev=qmp,mode=control
+-chardev socket,id=console,fd=4
+-serial chardev:console
+-device virtio-serial-pci
+-chardev socket,id=agent,fd=5
+-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0
+-chardev socket,id=stdin,fd=6
+-device virtserialport,chardev=stdin,name=snaptier.stdin
+-chardev socket,id=stdout,fd=7
+-device virtserialport,chardev=stdout,name=snaptier.stdout
+-chardev socket,id=stderr,fd=8
+-device virtserialport,chardev=stderr,name=snaptier.stderr";
+    const NETWORK: &str = "
+-netdev stream,id=net,server=off,addr.type=fd,addr.str=9
+-device virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile=";
 
     #[test]
-    fn a_comma_in_the_disks_path_stays_part_of_the_path() {
-        let disk = machine().disk();
-        assert_eq!(disk["file"]["filename"], "/cache/a,b.qcow2");
-        assert_eq!(disk["driver"], "qcow2");
-    }
-
-    #[test]
-    fn a_machine_boots_the_kernel_that_it_is_given_and_by_its_firmware_without_one() {
-        let kernel = |initrd: Option<&str>| Boot::Kernel {
-            kernel: "/k".into(),
-            initrd: initrd.map(Into::into),
-            append: "quiet panic=-1".into(),
-        };
-        for (accelerator, boot, machine_type, loaded) in [
+    fn each_kind_of_machine_has_exactly_these_arguments() {
+        let microvm = "microvm,rtc=on,pit=on,pic=on,acpi=on,pcie=on";
+        for (accelerator, boot, sockets, machine, loaded, network) in [
+            (
+                Accelerator::Tcg,
+                parts().boot,
+                parts().sockets,
+                "-machine q35,accel=tcg\n-cpu max".to_owned(),
+                KERNEL,
+                "",
+            ),
             (
                 Accelerator::Kvm,
-                kernel(Some("/i")),
-                "microvm,",
-                Some("-kernel /k -initrd /i -append quiet panic=-1 "),
+                parts().boot,
+                connected(),
+                format!("-machine {microvm},accel=kvm\n-cpu host"),
+                KERNEL,
+                NETWORK,
             ),
             (
                 Accelerator::Tcg,
-                kernel(None),
-                "q35,",
-                Some("-kernel /k -append quiet panic=-1 "),
+                Boot::Firmware,
+                connected(),
+                "-machine q35,accel=tcg\n-cpu max".to_owned(),
+                "",
+                NETWORK,
             ),
-            (Accelerator::Kvm, Boot::Firmware, "q35,", None),
-            (Accelerator::Tcg, Boot::Firmware, "q35,", None),
+            (
+                Accelerator::Kvm,
+                Boot::Firmware,
+                parts().sockets,
+                "-machine q35,accel=kvm\n-cpu host".to_owned(),
+                "",
+                "",
+            ),
         ] {
-            let line = line(&Machine {
+            let expected = format!(
+                "\n-nodefaults\n-no-user-config\n-no-reboot\n-display none\n{SANDBOX}\n{machine}\n-smp 2\n-m 512M\n{loaded}{DISK}\n{DEVICES}{network}"
+            );
+            let found = lines(Parts {
                 accelerator,
                 boot,
-                ..machine()
+                sockets,
+                ..parts()
             });
-            assert!(line.contains(&format!("-machine {machine_type}")), "{line}");
-            match loaded {
-                Some(loaded) => assert!(line.contains(loaded), "{line}"),
-                None => assert!(
-                    !line.contains("-kernel") && !line.contains("-append"),
-                    "{line}"
-                ),
-            }
+            assert_eq!(found, expected);
         }
     }
 
     #[test]
-    fn the_accelerator_brings_its_own_processor() {
-        for (accelerator, expected) in [
-            (Accelerator::Tcg, "accel=tcg -cpu max -smp 2 -m 512M"),
-            (Accelerator::Kvm, "accel=kvm -cpu host -smp 2 -m 512M"),
+    fn a_kernel_without_an_initial_ram_disk_is_given_none() {
+        let boot = Boot::Kernel {
+            kernel: "/k".into(),
+            initrd: None,
+            append: String::new(),
+        };
+        let lines = lines(Parts { boot, ..parts() });
+        assert!(lines.contains("\n-kernel /k\n-append \n"), "{lines}");
+    }
+
+    #[test]
+    fn the_whole_chain_of_a_disk_is_told_and_ends_where_it_is_said_to() {
+        let file = |fd, format| DiskFile { fd, format };
+        let (qcow2, raw) = (DiskFormat::Qcow2, DiskFormat::Raw);
+        let alone = block_device(&[file(1, qcow2)]);
+        assert_eq!(alone["backing"], Value::Null);
+        assert!(alone.as_object().unwrap().contains_key("backing"));
+
+        let chain = block_device(&[file(1, qcow2), file(2, qcow2), file(3, raw)]);
+        assert_eq!(chain["file"]["filename"], "/dev/fdset/1");
+        assert_eq!(chain["backing"]["file"]["filename"], "/dev/fdset/2");
+        let last = &chain["backing"]["backing"];
+        assert_eq!(last["driver"], "raw");
+        assert_eq!(last["file"]["filename"], "/dev/fdset/3");
+        assert_eq!(last.get("backing"), None);
+        for node in [&chain["backing"], last] {
+            assert_eq!(node["read-only"], true);
+            assert_eq!(node["file"]["read-only"], true);
+        }
+    }
+
+    #[test]
+    fn what_qemu_could_not_make_is_no_machine() {
+        let append = |append: &str| Boot::Kernel {
+            kernel: "/k".into(),
+            initrd: None,
+            append: append.to_owned(),
+        };
+        let disk = |formats: &[DiskFormat]| {
+            let files = formats.iter().map(|&format| DiskFile { fd: 9, format });
+            files.collect::<Vec<_>>()
+        };
+        let (qcow2, raw) = (DiskFormat::Qcow2, DiskFormat::Raw);
+        for (parts, fault) in [
+            (
+                Parts { cpus: 0, ..parts() },
+                Some("give a VM 0 processors: it takes between 1 and 255"),
+            ),
+            (Parts { cpus: 1, ..parts() }, None),
+            (
+                Parts {
+                    cpus: 255,
+                    ..parts()
+                },
+                None,
+            ),
+            (
+                Parts {
+                    cpus: 256,
+                    ..parts()
+                },
+                Some("give a VM 256 processors"),
+            ),
+            (
+                Parts {
+                    memory_mib: 255,
+                    ..parts()
+                },
+                Some("give a VM 255 MiB of memory: it takes between 256 and 1048576"),
+            ),
+            (
+                Parts {
+                    memory_mib: 256,
+                    ..parts()
+                },
+                None,
+            ),
+            (
+                Parts {
+                    memory_mib: 1 << 20,
+                    ..parts()
+                },
+                None,
+            ),
+            (
+                Parts {
+                    memory_mib: (1 << 20) + 1,
+                    ..parts()
+                },
+                Some("MiB of memory"),
+            ),
+            (
+                Parts {
+                    boot: append(&"x".repeat(2047)),
+                    ..parts()
+                },
+                None,
+            ),
+            (
+                Parts {
+                    boot: append(&"x".repeat(2048)),
+                    ..parts()
+                },
+                Some("longer than 2047 bytes"),
+            ),
+            (
+                Parts {
+                    boot: append("a\nb"),
+                    ..parts()
+                },
+                Some("control character"),
+            ),
+            (
+                Parts {
+                    disk: disk(&[]),
+                    ..parts()
+                },
+                Some("no file"),
+            ),
+            (
+                Parts {
+                    disk: disk(&[raw]),
+                    ..parts()
+                },
+                Some("no overlay"),
+            ),
+            (
+                Parts {
+                    disk: disk(&[qcow2, raw]),
+                    ..parts()
+                },
+                None,
+            ),
+            (
+                Parts {
+                    disk: disk(&[qcow2, raw, qcow2]),
+                    ..parts()
+                },
+                Some("behind a raw file"),
+            ),
         ] {
-            let line = line(&Machine {
-                accelerator,
-                ..machine()
-            });
-            assert!(line.contains(expected), "{line}");
+            let made = Machine::of(parts).map_err(|error| error.to_string());
+            match fault {
+                None => drop(made.unwrap()),
+                Some(fault) => assert!(made.clone().unwrap_err().contains(fault), "{made:?}"),
+            }
         }
     }
 }

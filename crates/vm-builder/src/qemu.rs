@@ -1,11 +1,14 @@
-//! The QEMU process: it lives no longer than whoever started it.
+//! The QEMU process: it lives no longer than whoever started it, and is confined from its first instruction.
 
+use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -15,6 +18,7 @@ use rustix::process::{
 };
 use tokio::sync::watch;
 
+use crate::confinement::Confinement;
 use crate::tail::Tail;
 
 /// A running QEMU. Dropping it kills it and returns when it is gone.
@@ -27,22 +31,28 @@ pub(crate) struct Qemu {
 }
 
 impl Qemu {
-    /// Starts `program` with `args`. It inherits the file descriptors `inherited` under their own
+    /// Starts `program` with `args`, confined. It inherits the file descriptors `inherited` under their own
     /// numbers, and no others.
     pub(crate) fn start(
         program: &Path,
         args: &[OsString],
         inherited: Vec<OwnedFd>,
+        confinement: Confinement,
     ) -> io::Result<Self> {
-        let mut command = Command::new(program);
+        let mut command = Command::new(find(program)?);
         command
+            .arg0(program)
             .args(args)
+            .env_clear()
+            .envs(Confinement::environment())
+            .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         // Out of the terminal's foreground group: Ctrl-C is for us, and we end QEMU in our own way.
         command.process_group(0);
-        die_with_parent(&mut command, inherited);
+        let confinement = Arc::new(confinement);
+        confine(&mut command, confinement.clone(), inherited);
 
         let (started_tx, started_rx) = std::sync::mpsc::sync_channel(1);
         let (exited_tx, exited) = watch::channel(None);
@@ -62,6 +72,8 @@ impl Qemu {
                         let stderr = child.stderr.take();
                         let _ = started_tx.send(Ok((pidfd, stderr)));
                         let status = child.wait();
+                        // Whoever hears of the end finds nothing left of it.
+                        drop(confinement);
                         let _ = exited_tx.send(status.ok());
                     }
                     Err(error) => {
@@ -95,8 +107,14 @@ impl Qemu {
             .and_then(|status| *status)
     }
 
-    /// The last that QEMU itself said.
+    /// The last that QEMU itself said so far.
     pub(crate) fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// The last that QEMU itself said. Asked after its end.
+    pub(crate) async fn last_stderr(&self) -> String {
+        self.stderr.ended().await;
         self.stderr.text()
     }
 }
@@ -111,15 +129,36 @@ impl Drop for Qemu {
     }
 }
 
+/// The program's file. It is looked for here, by us: another user may not be able to enter every directory of `PATH`
+/// or follow every link.
+fn find(program: &Path) -> io::Result<PathBuf> {
+    if program.components().count() > 1 {
+        return program.canonicalize();
+    }
+    let is_program = |path: &PathBuf| {
+        let metadata = path.metadata();
+        metadata.is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path)
+        .map(|dir| dir.join(program))
+        .find(is_program);
+    found
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+        .and_then(|path| path.canonicalize())
+}
+
 fn open_pidfd(child: &Child) -> io::Result<OwnedFd> {
     Ok(pidfd_open(Pid::from_child(child), PidfdFlags::empty())?)
 }
 
-/// Has the kernel kill the command's process when the thread that spawns it ends, and lets it inherit
-/// `inherited`.
-fn die_with_parent(command: &mut Command, inherited: Vec<OwnedFd>) {
+/// Confines the command's process, has the kernel kill it when the thread that spawns it ends, and lets it
+/// inherit `inherited`.
+fn confine(command: &mut Command, confinement: Arc<Confinement>, inherited: Vec<OwnedFd>) {
     let parent = getpid();
     let prepare = move || {
+        confinement.enter()?;
+        // Only now: the kernel forgets it when a process becomes another user's.
         set_parent_process_death_signal(Some(Signal::KILL))?;
         if getppid() != Some(parent) {
             // It died before the kernel was told.

@@ -2,6 +2,7 @@ use cache_key::DiskFormat;
 use cache_layer::{BuildError, InPhase, Phase, ProgressSink, Snapshot, Staging};
 
 use crate::command::{Command, Input, OutputSink};
+use crate::disk_chain::DiskChain;
 use crate::guest_agent::GuestExit;
 use crate::guest_image::GuestImage;
 use crate::network::{Allowlist, proxy_url};
@@ -49,7 +50,8 @@ impl Vms {
             output,
         } = command;
         let proxy = network.as_ref().map(|_| ("HTTPS_PROXY", proxy_url()));
-        let mut vm = self.boot(image, disk.path().to_owned(), network).await?;
+        let chain = DiskChain::over_snapshot(disk.path(), snapshot.path(), &image.base);
+        let mut vm = self.boot(image, chain, network, None).await?;
         drop(phase);
         let command = Command {
             argv,

@@ -2,34 +2,54 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::sync::watch;
 
 /// The last bytes of a stream that nobody reads otherwise: a console, a standard error.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tail(Arc<Mutex<VecDeque<u8>>>);
+#[derive(Debug, Clone)]
+pub(crate) struct Tail {
+    kept: Arc<Mutex<VecDeque<u8>>>,
+    /// Closed at the end of the stream.
+    ended: watch::Receiver<()>,
+}
 
 /// Bytes kept. More than a screen, and little enough for an error message.
 const KEPT: usize = 8 << 10;
 
 impl Tail {
+    /// Of no stream.
     pub(crate) fn empty() -> Self {
-        Self::default()
+        Self {
+            kept: Arc::default(),
+            ended: watch::channel(()).1,
+        }
     }
 
     /// Reads `stream` to its end in the background, so that its writer never blocks.
     pub(crate) fn of(mut stream: impl AsyncRead + Send + Unpin + 'static) -> Self {
-        let tail = Self::default();
+        let (end, ended) = watch::channel(());
+        let tail = Self {
+            ended,
+            ..Self::empty()
+        };
         let kept = tail.clone();
         tokio::spawn(async move {
             let mut bytes = vec![0; 4 << 10];
             while let Ok(read @ 1..) = stream.read(&mut bytes).await {
                 kept.push(&bytes[..read]);
             }
+            drop(end);
         });
         tail
     }
 
+    /// Waits for the end of the stream: then the tail is the last that will be said.
+    pub(crate) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        while ended.changed().await.is_ok() {}
+    }
+
     pub(crate) fn push(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend(bytes);
         let surplus = kept.len().saturating_sub(KEPT);
         kept.drain(..surplus);
@@ -37,7 +57,7 @@ impl Tail {
 
     /// What is kept, as text without terminal controls.
     pub(crate) fn text(&self) -> String {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let bytes: Vec<u8> = kept.iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         text.chars()
@@ -69,7 +89,7 @@ mod tests {
         for _ in 0..1000 {
             guest.write_all(&[b'x'; 16 << 10]).await.unwrap();
         }
-        let held = tail.0.lock().unwrap().capacity();
+        let held = tail.kept.lock().unwrap().capacity();
         assert!(held <= 4 * KEPT, "{held} bytes are held");
     }
 }

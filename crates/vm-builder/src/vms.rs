@@ -1,10 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use cache_layer::{BuildError, BuildErrorKind};
 use tokio::sync::OnceCell;
 
 use crate::accelerator::{self, Accelerator, Probed, Proof, race};
+use crate::deadline::Deadline;
+use crate::disk_chain::DiskChain;
 use crate::guest_image::GuestImage;
 use crate::host::VmHost;
 use crate::network::Allowlist;
@@ -35,35 +37,37 @@ impl Vms {
         &self.0.host
     }
 
-    /// Starts a machine on the overlay `disk` and waits until its guest takes commands. Without an
-    /// allowlist the guest has no network.
+    /// Starts a machine on `disk` and waits until its guest takes commands. Without an allowlist the guest has no
+    /// network, without a deadline it may live for ever.
     pub(crate) async fn boot(
         &self,
         image: &GuestImage,
-        disk: PathBuf,
+        disk: DiskChain,
         allowlist: Option<Allowlist>,
+        deadline: Option<Deadline>,
     ) -> Result<Ready, BuildError> {
-        let scratch = disk.parent().unwrap_or(Path::new("."));
+        let scratch = disk.overlay.parent().unwrap_or(Path::new("."));
         let accelerator = self.accelerator(image, scratch).await?.accelerator;
-        self.start(accelerator, image, disk, allowlist).await
+        self.start(accelerator, image, disk, allowlist, deadline)
+            .await
     }
 
     async fn start(
         &self,
         accelerator: Accelerator,
         image: &GuestImage,
-        disk: PathBuf,
+        disk: DiskChain,
         allowlist: Option<Allowlist>,
+        deadline: Option<Deadline>,
     ) -> Result<Ready, BuildError> {
         let host = self.host();
         let booting = Booting::start(Start {
-            qemu: &host.qemu,
+            host,
             accelerator,
-            cpus: host.cpus,
-            memory_mib: host.memory_mib,
             image,
             disk,
             network: allowlist.map(|allowlist| (allowlist, host.upstream.clone())),
+            deadline,
         })?;
         Ok(booting.ready(host.time_outs.boot).await?)
     }
@@ -99,17 +103,22 @@ impl Vms {
     ///
     /// QEMU cannot be started.
     pub async fn probe(&self, image: &GuestImage, scratch: &Path) -> Result<Probed, BuildError> {
-        let qemu = &self.host().qemu;
+        let host = self.host();
         let candidate = match accelerator::candidate() {
             Err(fault) => return Ok(Probed::without(fault)),
             Ok(candidate) => candidate,
         };
         if image.knows_proof {
-            let tcg = Accelerator::Tcg.proof(qemu, image);
-            return race(candidate, candidate.proof(qemu, image), tcg).await;
+            let tcg = Accelerator::Tcg.proof(host, image);
+            return race(candidate, candidate.proof(host, image), tcg).await;
         }
         let tcg = self.answers(Accelerator::Tcg, image, scratch);
-        Box::pin(race(candidate, self.answers(candidate, image, scratch), tcg)).await
+        Box::pin(race(
+            candidate,
+            self.answers(candidate, image, scratch),
+            tcg,
+        ))
+        .await
     }
 
     /// Boots `image` on a disk of its own until its agent answers, and ends it.
@@ -121,7 +130,8 @@ impl Vms {
         let disk = dir.path().join("disk.qcow2");
         let base = &image.base;
         overlay::create(&self.host().qemu_img, &disk, base.path(), base.format()).await?;
-        match self.start(accelerator, image, disk, None).await {
+        let disk = DiskChain::over_image(&disk, base);
+        match self.start(accelerator, image, disk, None, None).await {
             Ok(_) => Ok(Ok(())),
             Err(error) if error.kind() == BuildErrorKind::Host => Err(error),
             Err(error) => Ok(Err(accelerator::last_words(&error))),
