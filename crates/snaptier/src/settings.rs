@@ -9,7 +9,7 @@ use etcetera::{BaseStrategy, choose_base_strategy};
 use l2_disk::Budget;
 use l3_remote::RemoteLocation;
 use vm_builder::network::{PackageIndex, Upstream};
-use vm_builder::{Retries, VmHost};
+use vm_builder::{QemuUser, Retries, VmHost};
 
 use crate::SettingsError;
 
@@ -41,6 +41,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// The CA certificates, in PEM form, that a guest is to trust while it installs; `None` for the image's own.
     pub ca_bundle: Option<PathBuf>,
+    /// Whose processes QEMUs are when root starts them.
+    pub qemu_user: QemuUser,
+    /// The most that a guest's disk may grow to, in bytes of its overlay's file.
+    pub vm_disk_limit: u64,
     /// The Debian mirror that base images are made from, as a URL; `None` for Debian's own.
     pub debian_mirror: Option<String>,
 }
@@ -83,6 +87,8 @@ impl Settings {
             retries: Retries::default(),
             upstream: Upstream::from_env(|name| env::var(name).ok())?,
             ca_bundle: ca_bundle(),
+            qemu_user: QemuUser::default(),
+            vm_disk_limit: VmHost::default().disk_limit_bytes,
             debian_mirror: None,
         })
     }
@@ -105,6 +111,8 @@ impl Settings {
             ca_bundle: self.ca_bundle.clone(),
             indexes: self.indexes.clone(),
             retries: self.retries,
+            user: self.qemu_user,
+            disk_limit_bytes: self.vm_disk_limit,
             ..VmHost::default()
         }
     }

@@ -118,7 +118,7 @@ pub(crate) fn cannot_start_as(user: Option<Ids>, program: &Path, error: io::Erro
     match user.filter(|_| may_be_the_user) {
         Some(Ids { uid, gid }) => {
             let context = format!(
-                "start `{}` as user {uid}, group {gid}: root's QEMU runs as another user; let that one run the program, name one that exists here, or, at your own risk, `own`",
+                "start `{}` as user {uid}, group {gid}: root's QEMU runs as another user; let that one run the program, name one that exists here (`VmHost::user`, `--qemu-user`), or, at your own risk, `own`",
                 program.display()
             );
             BuildError::new(BuildErrorKind::Host, context).with_source(error)

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use base_image::ImageChoice;
 use bytesize::ByteSize;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use vm_builder::QemuUser;
 
 use super::exit;
 
@@ -85,6 +86,18 @@ pub(crate) struct Global {
     /// CA certificates that guests trust while they install [default: $SSL_CERT_FILE, or the system's]
     #[arg(long, global = true, value_name = "FILE", env = "SNAPTIER_CA_BUNDLE")]
     pub(crate) ca_bundle: Option<PathBuf>,
+    /// Whose processes VMs are when root starts them: UID, UID:GID or own [default: 60987]
+    #[arg(long, global = true, value_name = "USER", env = "SNAPTIER_QEMU_USER")]
+    pub(crate) qemu_user: Option<QemuUser>,
+    /// The most that a VM's disk may grow to [default: 16GiB]
+    #[arg(
+        long,
+        global = true,
+        value_name = "SIZE",
+        env = "SNAPTIER_VM_DISK_LIMIT",
+        value_parser = size
+    )]
+    pub(crate) vm_disk_limit: Option<u64>,
     /// The mirror that base images are made from [default: Debian's]
     #[arg(
         long,

@@ -49,6 +49,8 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
     if global.ca_bundle.is_some() {
         settings.ca_bundle.clone_from(&global.ca_bundle);
     }
+    settings.qemu_user = global.qemu_user.unwrap_or(settings.qemu_user);
+    settings.vm_disk_limit = global.vm_disk_limit.unwrap_or(settings.vm_disk_limit);
     settings.debian_mirror.clone_from(&global.debian_mirror);
     Ok(settings)
 }

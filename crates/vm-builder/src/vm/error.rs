@@ -30,7 +30,7 @@ pub(crate) enum VmFault {
     )]
     BuildTimedOut(Duration),
     #[error(
-        "the guest's disk grew past its limit of {} MiB: raise `VmHost::disk_limit_bytes`, or ask for fewer packages at once",
+        "the guest's disk grew past its limit of {} MiB: raise it (`VmHost::disk_limit_bytes`, `--vm-disk-limit`), or ask for fewer packages at once",
         .0 >> 20
     )]
     DiskLimit(u64),
@@ -52,11 +52,11 @@ impl VmFault {
         matches!(self, Self::Agent(_) | Self::Io(_))
     }
 
-    fn kind(&self) -> BuildErrorKind {
+    fn kind(&self, phase: Phase) -> BuildErrorKind {
         match self {
             // The same packages would fill the same disk again.
-            Self::DiskLimit(_) => BuildErrorKind::Packages,
-            Self::HostDiskFull | Self::Disk(_) => BuildErrorKind::Host,
+            Self::DiskLimit(_) if phase == Phase::Install => BuildErrorKind::Packages,
+            Self::DiskLimit(_) | Self::HostDiskFull | Self::Disk(_) => BuildErrorKind::Host,
             Self::Died { .. }
             | Self::TimedOut(_)
             | Self::BuildTimedOut(_)
@@ -86,7 +86,8 @@ impl From<CommandError> for VmFault {
 
 impl From<VmError> for BuildError {
     fn from(error: VmError) -> Self {
-        let built = Self::new(error.fault.kind(), error.to_string()).with_output(error.output);
+        let built =
+            Self::new(error.fault.kind(error.phase), error.to_string()).with_output(error.output);
         match error.fault.into_source() {
             Some(source) => built.with_source(source),
             None => built,
