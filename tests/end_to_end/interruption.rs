@@ -29,6 +29,10 @@ fn tries() -> usize {
 }
 
 /// Moments of a build, by chance.
+#[expect(
+    clippy::print_stdout,
+    reason = "a failure can be had again by its seed"
+)]
 fn moments(what: &str) -> impl Iterator<Item = Duration> {
     let given = std::env::var("SNAPTIER_SEED").ok();
     let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());

@@ -1,11 +1,13 @@
 //! Benches, and what their figures come to beside each other: a ratio of one run says more than a time, which is
 //! another on every machine.
 
+mod build;
 mod l2;
 mod l3;
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -29,11 +31,14 @@ pub(crate) enum Bench {
         #[arg(long, value_name = "PROGRAM", default_value = "python3")]
         python: String,
     },
+    /// A build: its phases, beside what it cannot do without
+    Build,
 }
 
 pub(crate) fn bench(what: &Bench) -> Done {
     match what {
         Bench::L2 => l2::l2(),
+        Bench::Build => build::build(),
         Bench::L3 { peer, python } => l3::l3(peer.as_deref(), python),
     }
 }
@@ -70,6 +75,29 @@ fn median(name: &str) -> Result<Duration, Box<dyn std::error::Error>> {
     let nanoseconds = estimates["median"]["point_estimate"].as_f64();
     let nanoseconds = nanoseconds.ok_or_else(|| format!("no median in {file}"))?;
     Ok(Duration::from_nanos(nanoseconds as u64))
+}
+
+/// The objects that the bench prints, a line each.
+fn lines(bench: &mut Command) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
+    let output = bench.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the bench failed with {}", output.status).into());
+    }
+    let said = String::from_utf8(output.stdout)?;
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
+}
+
+/// Seconds, each as a bar; the longest has its full length.
+#[expect(clippy::print_stdout, reason = "it is what a command line is for")]
+fn print_bars(bars: &[(&str, f64)]) {
+    const FULL: f64 = 50.0;
+    let longest = bars.iter().map(|(_, seconds)| *seconds).fold(0.0, f64::max);
+    let width = bars.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, seconds) in bars {
+        let bar = "█".repeat((FULL * seconds / longest).round() as usize);
+        println!("{name:width$} {seconds:7.2} s {bar}");
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "it is what a command line is for")]

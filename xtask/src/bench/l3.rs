@@ -1,9 +1,8 @@
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{Bound, print_bounds, print_rows};
+use super::{Bound, lines, print_bounds, print_rows};
 use crate::Done;
 use crate::cargo::cargo;
 
@@ -72,17 +71,6 @@ pub(crate) fn l3(peer: Option<&Path>, python: &str) -> Done {
     );
     print_bounds(&bounds);
     Ok(())
-}
-
-/// The objects that the bench prints, a line each.
-fn lines(bench: &mut Command) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
-    let output = bench.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the bench failed with {}", output.status).into());
-    }
-    let said = String::from_utf8(output.stdout)?;
-    let lines = said.lines().filter(|line| line.starts_with('{'));
-    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 fn of(lines: &[Value], server: &str, what: &str) -> f64 {

@@ -55,7 +55,7 @@ impl VmFault {
     fn kind(&self, phase: Phase) -> BuildErrorKind {
         match self {
             // The same packages would fill the same disk again.
-            Self::DiskLimit(_) if phase == Phase::Install => BuildErrorKind::Packages,
+            Self::DiskLimit(_) if phase != Phase::Run => BuildErrorKind::Packages,
             Self::DiskLimit(_) | Self::HostDiskFull | Self::Disk(_) => BuildErrorKind::Host,
             Self::Died { .. }
             | Self::TimedOut(_)
