@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+#[derive(Debug)]
 pub(crate) struct Host {
     dir: tempfile::TempDir,
 }

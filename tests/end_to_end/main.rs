@@ -11,6 +11,7 @@ mod import;
 mod interruption;
 mod isolation;
 mod javascript;
+mod life_cycle;
 mod local_disk;
 mod main_job;
 mod mirror;

@@ -1,7 +1,8 @@
 //! Builds snapshots: boots QEMU, installs packages inside the guest, keeps the disk.
 //!
 //! A package's install script is a stranger's code. What holds it is the virtual machine: QEMU runs
-//! in a seccomp sandbox that may not start programs, with no device that it was not given, and the
+//! in a seccomp sandbox that may not start programs, with no device that it was not given, as a user that owns
+//! nothing where root starts it ([`QemuUser`]), and the
 //! guest's [`network`] leads to the registries on its allowlist and nowhere else.
 //!
 //! [`VmBuilder`] makes snapshots; [`GuestCommand`] runs a command in a throw-away
