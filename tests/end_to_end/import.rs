@@ -14,18 +14,22 @@ use snaptier::{ImportError, import_image};
 use tempfile::TempDir;
 use vm_builder::{TimeOuts, VmHost, Vms};
 
-use crate::host::{Host, Said, python_image};
+use crate::host::{Host, Said, javascript_image, python_image};
 
 /// As our own images have it, but for the noise, which is what tells where a guest got to.
 pub(crate) const APPEND: &str = "console=ttyS0 panic=-1 tsc=reliable no_timer_check";
 
 /// The folder of our Python image.
 pub(crate) fn ours() -> PathBuf {
-    let folders = python_image().read_dir().unwrap();
+    of_language(python_image(), "python")
+}
+
+fn of_language(images: &Path, language: &str) -> PathBuf {
+    let folders = images.read_dir().unwrap();
     let mut folders = folders.map(|folder| folder.unwrap().path());
     let python = folders.find(|path| {
         let name = path.file_name().unwrap().to_string_lossy();
-        name.starts_with("python-")
+        name.starts_with(&format!("{language}-"))
     });
     python.unwrap()
 }
@@ -177,6 +181,54 @@ fn a_disk_with_its_own_kernel_is_imported_and_builds_and_runs() {
         VERSION,
     ];
     assert_eq!(desk.says(&run).answer(), "3.7");
+}
+
+#[test]
+fn a_disk_for_javascript_is_imported_with_what_its_installer_says_of_itself() {
+    let desk = Desk::new();
+    let ours = of_language(javascript_image(), "javascript");
+    let [disk, kernel, initrd] =
+        ["disk.qcow2", "vmlinuz", "initrd.img"].map(|name| ours.join(name));
+    let import = [
+        "image",
+        "import",
+        "--language",
+        "javascript",
+        "--append",
+        APPEND,
+    ];
+    let files = [
+        "--disk",
+        text(&disk),
+        "--kernel",
+        text(&kernel),
+        "--initrd",
+        text(&initrd),
+    ];
+    let imported = desk.json(&[&import[..], &files].concat());
+    let made: Value = serde_json::from_slice(&fs::read(ours.join("image.json")).unwrap()).unwrap();
+    let image = &imported["image"];
+    for known in ["digest", "registry_hosts"] {
+        assert_eq!(image[known], made[known], "{known}");
+    }
+    for known in ["kind", "folder", "version"] {
+        assert_eq!(
+            image["installer"][known], made["installer"][known],
+            "{known}"
+        );
+    }
+    let script = "console.log(require('lodash').VERSION)";
+    let run = [
+        "-q",
+        "run",
+        "javascript",
+        "lodash@4.17.21",
+        "--",
+        "node",
+        "-e",
+        script,
+    ];
+    assert_eq!(desk.says(&run).answer(), "4.17.21");
 }
 
 #[test]

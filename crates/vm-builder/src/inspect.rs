@@ -160,6 +160,18 @@ const PYTHON: Question = Question {
     ),
 };
 
+const JAVASCRIPT: Question = Question {
+    script: include_str!("inspect/javascript.sh"),
+    installer: "bun",
+    beside: ("folder", "package.json"),
+    kind: |program, folder| InstallerKind::Bun { program, folder },
+    environment: (
+        "there is no `package.json` in /opt/packages, its agent's home or /, to which packages could be added",
+        "make one that says {\"private\":true}, and have its folder's node_modules found by whoever is to find the \
+         packages",
+    ),
+};
+
 async fn ask(
     vm: &mut Ready,
     language: Language,
@@ -167,6 +179,7 @@ async fn ask(
 ) -> Result<Option<FoundInstaller>, InspectError> {
     let question = match language {
         Language::Python => PYTHON,
+        Language::Javascript => JAVASCRIPT,
         Language::Raw => {
             // That it takes a command is all that there is to know.
             run(vm, ":", &[]).await?;
@@ -290,7 +303,8 @@ impl Lack {
     fn remedy(&self) -> String {
         match self {
             Self::Language(_) => {
-                "import an image for python, or for raw, which needs no installer".to_owned()
+                "import an image for a language that is known, or for raw, which needs no installer"
+                    .to_owned()
             }
             Self::Installer(name) => format!(
                 "install {name} in the image, or say with --installer-program where it is: the agent's PATH \
@@ -335,6 +349,19 @@ mod tests {
             found.registry_hosts,
             ["files.example:8443", "registry.example"]
         );
+    }
+
+    #[test]
+    fn a_guest_for_javascript_names_its_folder_and_a_bare_version() {
+        let answer = "program /b\nversion 1.4.4\nfolder /opt/packages\nhost registry.example\n";
+        let found = JAVASCRIPT.read(answer).unwrap();
+        let kind = InstallerKind::Bun {
+            program: "/b".to_owned(),
+            folder: "/opt/packages".to_owned(),
+        };
+        assert_eq!((found.kind, found.version.as_str()), (kind, "1.4.4"));
+        let lacks = JAVASCRIPT.read("missing environment").unwrap_err();
+        assert!(lacks.to_string().contains("package.json"), "{lacks}");
     }
 
     #[test]

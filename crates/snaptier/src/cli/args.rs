@@ -261,7 +261,7 @@ pub(crate) enum ImageCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// The language that it is for: python or raw
+    /// The language that it is for: python, javascript or raw
     #[arg(long, value_name = "LANGUAGE")]
     pub(crate) language: String,
     /// The disk: qcow2 without a backing file, or raw
