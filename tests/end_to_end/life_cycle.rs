@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use base_image::{ImageStore, Installer};
+use base_image::ImageStore;
 use cache_key::{Language, PackageSet, SnapshotSpec};
 use cache_layer::{
     BuildError, BuildErrorKind, Phase, ProgressEvent, ProgressSink, SnapshotBuilder, Staging,
     Subject,
 };
 use rustix::process::{Pid, Signal, kill_process};
-use snaptier::Settings;
-use vm_builder::{Boot, GuestImage, InstallerKind, TimeOuts, VmBuilder, VmHost, Vms};
+use snaptier::{Settings, guest_image};
+use vm_builder::{Boot, GuestImage, TimeOuts, VmBuilder, VmHost, Vms};
 
 use crate::host::{Host, python_image};
 
@@ -46,30 +46,7 @@ async fn failure(
 async fn image() -> GuestImage {
     let store = ImageStore::new(python_image()).unwrap();
     let image = store.find(Language::Python).await.unwrap().unwrap();
-    let manifest = image.manifest();
-    let (
-        base_image::Boot::Kernel { append, .. },
-        Some(Installer::Uv {
-            program, python, ..
-        }),
-    ) = (&manifest.boot, &manifest.installer)
-    else {
-        panic!("{manifest:?}");
-    };
-    GuestImage {
-        language: manifest.language,
-        base: image.base_image(),
-        boot: Boot::Kernel {
-            kernel: image.kernel(),
-            initrd: Some(image.initrd()),
-            append: append.clone(),
-        },
-        installer: Some(InstallerKind::Uv {
-            program: program.clone(),
-            python: python.clone(),
-        }),
-        registry_hosts: manifest.registry_hosts.clone(),
-    }
+    guest_image(&image)
 }
 
 #[tokio::test]

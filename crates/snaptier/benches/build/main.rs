@@ -15,15 +15,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use base_image::{Image, Installer};
 use cache_key::{Language, PackageSet, SnapshotSpec};
 use cache_layer::{NoProgress, SnapshotBuilder, Staging};
 use serde_json::{Value, json};
-use snaptier::{Settings, SnapshotCache};
+use snaptier::{Settings, SnapshotCache, guest_image};
 use vm_builder::network::Allowlist;
 use vm_builder::{
-    Accelerator, Boot, GuestCommand, GuestImage, InstallerKind, OutputStream, VmBuilder, VmHost,
-    Vms,
+    Accelerator, GuestCommand, GuestImage, InstallerKind, OutputStream, VmBuilder, VmHost, Vms,
 };
 
 use bare::Bare;
@@ -49,8 +47,9 @@ async fn measure() {
     let cache = SnapshotCache::open(settings).unwrap();
     let made = cache.image(Language::Python).await.unwrap();
     let image = guest_image(&made);
-    let accelerator = Accelerator::probe(&host, &image).await.unwrap().accelerator;
     let vms = Vms::new(host.clone());
+    let probed = vms.probe(&image, dir.path()).await.unwrap();
+    let accelerator = probed.accelerator;
     let staging = Staging::open(dir.path()).unwrap();
     let spec = |packages| SnapshotSpec::new(image.base.clone(), packages);
     let empty = spec(PackageSet::empty(Language::Python));
@@ -152,30 +151,4 @@ async fn installer(
         .split_whitespace()
         .map(|nanos| nanos.parse::<f64>().unwrap() / 1e9);
     (seconds.next().unwrap(), seconds.next().unwrap())
-}
-
-fn guest_image(image: &Image) -> GuestImage {
-    let manifest = image.manifest();
-    let base_image::Boot::Kernel { append, .. } = &manifest.boot else {
-        panic!("the image is booted by firmware: {manifest:?}");
-    };
-    GuestImage {
-        language: manifest.language,
-        base: image.base_image(),
-        boot: Boot::Kernel {
-            kernel: image.kernel(),
-            initrd: Some(image.initrd()),
-            append: append.clone(),
-        },
-        installer: match &manifest.installer {
-            Some(Installer::Uv {
-                program, python, ..
-            }) => Some(InstallerKind::Uv {
-                program: program.clone(),
-                python: python.clone(),
-            }),
-            _ => None,
-        },
-        registry_hosts: manifest.registry_hosts.clone(),
-    }
 }
