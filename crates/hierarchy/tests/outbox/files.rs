@@ -161,6 +161,7 @@ pub(crate) fn manifest(spec: &SnapshotSpec) -> Manifest {
         built_at: Timestamp::UNIX_EPOCH,
         built_by: "test".to_owned(),
         resolved: Vec::new(),
+        tools: Vec::new(),
     };
     Manifest::new(spec.canonical(), disk, provenance)
 }
