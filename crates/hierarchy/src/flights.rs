@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
-use tokio_util::task::AbortOnDropHandle;
+
+use crate::concurrency::{Mutex, spawn};
 
 /// The work that is under way.
 #[derive(Debug)]
@@ -38,8 +39,7 @@ impl<K: Eq + Hash, T: Clone + Send + Sync + 'static> Flights<K, T> {
             return waiter;
         }
         // A task, because a waiter that is not polled must not hold up the others.
-        let task = AbortOnDropHandle::new(tokio::spawn(work()));
-        let waiter = task
+        let waiter = spawn(work())
             .map(|ended| ended.unwrap_or_else(|error| panicked(error.to_string())))
             .boxed()
             .shared();

@@ -4,15 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cache_key::{CanonicalSpec, SnapshotSpec};
-use cache_layer::{CacheLayer, LayerError, Lookup, Snapshot, SnapshotBuilder, Staging};
+use cache_layer::{SnapshotBuilder, Staging};
+use tokio::sync::Notify;
 use tracing::Instrument;
+use tracing::field::Empty;
 
+use crate::builds::Builds;
 use crate::flights::Flights;
+use crate::level::Level;
 use crate::outbox::Sources;
-use crate::stats::{BuildCounters, LayerCounters};
-use crate::tier::{Reach, Writes};
+use crate::search::{Found, search, search_or_build};
+use crate::tier::Writes;
 use crate::uploads::{Destination, Uploads};
-use crate::{Answer, GetError, Outbox, Source, Stats, Tier, Unfinished};
+use crate::{Answer, GetError, Outbox, Stats, Tier, Unfinished};
 
 /// The cache: tiers, and a builder for what none of them has.
 ///
@@ -21,20 +25,13 @@ use crate::{Answer, GetError, Outbox, Source, Stats, Tier, Unfinished};
 pub struct Hierarchy(Arc<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    levels: Vec<Level>,
-    builder: Arc<dyn SnapshotBuilder>,
+pub(crate) struct Inner {
+    pub(crate) levels: Vec<Arc<Level>>,
+    builds: Builds,
     staging: Staging,
     /// By what is asked for and where its base image is: both are part of the answer.
     flights: Flights<(CanonicalSpec, PathBuf), Result<Answer, GetError>>,
-    uploads: Uploads,
-    builds: BuildCounters,
-}
-
-#[derive(Debug)]
-struct Level {
-    tier: Tier,
-    counters: Arc<LayerCounters>,
+    pub(crate) uploads: Uploads,
 }
 
 impl Hierarchy {
@@ -47,17 +44,13 @@ impl Hierarchy {
         builder: Arc<dyn SnapshotBuilder>,
         staging: Staging,
     ) -> Self {
-        let level = |tier| Level {
-            tier,
-            counters: Arc::default(),
-        };
+        let level = |tier| Arc::new(Level::new(tier));
         Self(Arc::new(Inner {
             levels: tiers.into_iter().map(level).collect(),
-            builder,
+            builds: Builds::new(builder),
             staging,
             flights: Flights::default(),
             uploads: Uploads::default(),
-            builds: BuildCounters::default(),
         }))
     }
 
@@ -75,17 +68,16 @@ impl Hierarchy {
         if self.0.uploads.is_resumed() {
             return;
         }
-        let is_local = |level: &&Level| level.tier.reach == Reach::Local;
-        let (local, remote): (Vec<_>, Vec<_>) = self.0.levels.iter().partition(is_local);
+        let levels = self.0.levels.iter();
+        let (remote, local): (Vec<_>, Vec<_>) = levels.partition(|level| level.is_remote());
         let sources = Sources {
             layers: local.iter().map(|level| level.tier.layer.clone()).collect(),
             staging: self.0.staging.clone(),
         };
-        let writes = |level: &&&Level| level.tier.writes != Writes::NONE;
-        let destinations = remote
-            .iter()
-            .filter(writes)
-            .map(|level| level.destination());
+        let written = remote
+            .into_iter()
+            .filter(|level| level.tier.writes != Writes::NONE);
+        let destinations = written.map(|level| Destination::new(level.clone()));
         self.0.uploads.resume(sources, destinations.collect());
     }
 
@@ -97,7 +89,10 @@ impl Hierarchy {
     ///   the time of the answer, remote ones soon after.
     /// - One build or download per snapshot at a time: among the tasks of this process, and among the
     ///   processes that share the staging directory.
-    /// - A tier that errs is stepped over with a warning, and counted as erring, not as missing.
+    /// - A tier that errs, or is over its [deadline](crate::Deadlines), is stepped over with a warning, and counted as
+    ///   erring, not as missing. One that does so again and again is [left alone](Tier::with_breaker) for a while.
+    /// - A tier that is slower than its [hedge](Tier::with_hedge) has the build begin beside it. Of the two, the
+    ///   first to have the snapshot gives it, and it is stored once.
     /// - Cancelling (dropping the future) harms nobody else who waits for the same snapshot. When the last one
     ///   leaves, the work stops and leaves nothing behind.
     ///
@@ -105,21 +100,11 @@ impl Hierarchy {
     ///
     /// See [`GetError`].
     pub async fn get(&self, spec: &SnapshotSpec) -> Result<Answer, GetError> {
-        let inner = &self.0;
-        if let Some(answer) = inner.look(inner.near(), spec).await {
-            return Ok(answer);
-        }
-        let whole = (spec.canonical(), spec.base_image().path().to_owned());
-        let fetch = || {
-            let (inner, spec) = (inner.clone(), spec.clone());
-            async move { inner.fetch(&spec).await }.in_current_span()
-        };
-        let key = spec.key();
-        let panicked = |message| GetError::Panicked { key, message };
-        inner
-            .flights
-            .join(whole, fetch, |message| Err(panicked(message)))
-            .await
+        let span = tracing::debug_span!("get", key = %spec.key(), outcome = Empty);
+        let answer = self.0.get(spec).instrument(span.clone()).await;
+        let outcome = answer.as_ref().map(|answer| answer.source.as_str());
+        span.record("outcome", outcome.unwrap_or("failed"));
+        answer
     }
 
     /// What the tiers and the builder have done so far.
@@ -127,11 +112,8 @@ impl Hierarchy {
     pub fn stats(&self) -> Stats {
         let levels = self.0.levels.iter();
         Stats {
-            layers: levels
-                .map(|level| level.counters.read(level.layer().name()))
-                .collect(),
-            built: self.0.builds.built.read(),
-            build_errors: self.0.builds.errors.read(),
+            layers: levels.map(|level| level.counters.read()).collect(),
+            builder: self.0.builds.counters.read(),
         }
     }
 
@@ -144,10 +126,28 @@ impl Hierarchy {
 }
 
 impl Inner {
+    async fn get(self: &Arc<Self>, spec: &SnapshotSpec) -> Result<Answer, GetError> {
+        // Who asks waits for these in any case.
+        let nobody = Notify::new();
+        let found = search(self.near(), spec, &self.staging, &nobody).await;
+        if let Some((index, snapshot)) = found {
+            return Ok(self.keep(spec, Found::At(index, snapshot)).await);
+        }
+        let whole = (spec.canonical(), spec.base_image().path().to_owned());
+        let fetch = || {
+            let (inner, spec) = (self.clone(), spec.clone());
+            async move { inner.fetch(&spec).await }.in_current_span()
+        };
+        let key = spec.key();
+        let panicked = |message| GetError::Panicked { key, message };
+        self.flights
+            .join(whole, fetch, |message| Err(panicked(message)))
+            .await
+    }
+
     /// The local tiers before the first remote one: asking them costs too little to be worth sharing.
-    fn near(&self) -> &[Level] {
-        let is_remote = |level: &Level| level.tier.reach == Reach::Remote;
-        let near = self.levels.iter().position(is_remote);
+    fn near(&self) -> &[Arc<Level>] {
+        let near = self.levels.iter().position(|level| level.is_remote());
         &self.levels[..near.unwrap_or(self.levels.len())]
     }
 
@@ -160,145 +160,10 @@ impl Inner {
             source: Arc::new(error),
         })?;
         // From the top again: another process may have had the lock, and put it there.
-        if let Some(answer) = self.look(&self.levels, spec).await {
-            return Ok(answer);
-        }
-        let built = self.builder.build(spec, &self.staging).await;
-        let snapshot = match built {
-            Ok(snapshot) => snapshot,
-            Err(error) => {
-                self.builds.errors.add_one();
-                return Err(GetError::Build(Arc::new(error)));
-            }
-        };
-        self.builds.built.add_one();
-        let (snapshot, kept) = self
-            .store(spec, self.levels.iter().rev(), snapshot, |writes| {
-                writes.publish
-            })
-            .await;
-        Ok(Answer {
-            snapshot,
-            source: Source::Built,
-            kept,
-        })
+        let found = search_or_build(&self.levels, &self.builds, spec, &self.staging).await;
+        let found = found.map_err(|error| GetError::Build(Arc::new(error)))?;
+        Ok(self.keep(spec, found).await)
     }
-
-    /// Asks `levels`, the first ones, in order and puts a hit into all above it.
-    async fn look(&self, levels: &[Level], spec: &SnapshotSpec) -> Option<Answer> {
-        for (index, level) in levels.iter().enumerate() {
-            let Some(snapshot) = level.look(spec, &self.staging).await else {
-                continue;
-            };
-            let above = levels[..index].iter().rev();
-            let (snapshot, kept) = self
-                .store(spec, above, snapshot, |writes| writes.fill)
-                .await;
-            return Some(Answer {
-                snapshot,
-                source: Source::Layer(level.layer().name()),
-                kept: kept || level.tier.reach == Reach::Local,
-            });
-        }
-        None
-    }
-
-    /// Puts `snapshot` into those of `levels`, from the bottom up, that take it. Gives the copy of the topmost
-    /// local one, and whether there is any.
-    async fn store<'a>(
-        &'a self,
-        spec: &SnapshotSpec,
-        levels: impl Iterator<Item = &'a Level>,
-        mut snapshot: Snapshot,
-        takes: impl Fn(Writes) -> bool,
-    ) -> (Snapshot, bool) {
-        let (local, remote): (Vec<_>, Vec<_>) = levels
-            .filter(|level| takes(level.tier.writes))
-            .partition(|level| level.tier.reach == Reach::Local);
-        // First, so that a process that dies once a local layer has it has left word.
-        let mut uploads = Vec::new();
-        if !spec.packages().is_empty() {
-            for level in remote {
-                let upload = self.uploads.announce(level.destination(), spec, &snapshot);
-                uploads.push(upload.await);
-            }
-        }
-        let mut kept = false;
-        for level in local {
-            if let Some(stored) = level.put(&snapshot).await {
-                snapshot = stored;
-                kept = true;
-            }
-        }
-        for upload in uploads {
-            self.uploads.begin(upload, snapshot.clone(), kept);
-        }
-        (snapshot, kept)
-    }
-}
-
-impl Level {
-    fn layer(&self) -> &dyn CacheLayer {
-        self.tier.layer.as_ref()
-    }
-
-    async fn look(&self, spec: &SnapshotSpec, staging: &Staging) -> Option<Snapshot> {
-        if self.tier.reach == Reach::Remote && spec.packages().is_empty() {
-            return None;
-        }
-        let key = spec.key();
-        match self.layer().get(spec, staging).await {
-            Ok(Lookup::Hit(snapshot)) => {
-                self.counters.hits.add_one();
-                tracing::debug!(%key, layer = %self.layer(), "hit");
-                Some(snapshot)
-            }
-            Ok(Lookup::Miss) => {
-                self.counters.misses.add_one();
-                tracing::debug!(%key, layer = %self.layer(), "miss");
-                None
-            }
-            Err(error) => {
-                self.counters.get_errors.add_one();
-                warn(self.layer(), &error, "a layer is stepped over");
-                None
-            }
-        }
-    }
-
-    async fn put(&self, snapshot: &Snapshot) -> Option<Snapshot> {
-        put(self.layer(), &self.counters, snapshot).await.ok()
-    }
-
-    fn destination(&self) -> Destination {
-        Destination::new(self.tier.layer.clone(), self.counters.clone())
-    }
-}
-
-/// Puts a snapshot into a layer. An error is counted and told already.
-pub(crate) async fn put(
-    layer: &dyn CacheLayer,
-    counters: &LayerCounters,
-    snapshot: &Snapshot,
-) -> Result<Snapshot, LayerError> {
-    match layer.put(snapshot).await {
-        Ok(stored) => {
-            counters.puts.add_one();
-            tracing::debug!(key = %snapshot.key(), %layer, "stored");
-            Ok(stored)
-        }
-        Err(error) => {
-            counters.put_errors.add_one();
-            warn(layer, &error, "a layer did not store a snapshot");
-            Err(error)
-        }
-    }
-}
-
-fn warn(layer: &dyn CacheLayer, error: &LayerError, message: &str) {
-    let kind = error.kind().as_str();
-    let cause: &dyn std::error::Error = error;
-    tracing::warn!(%layer, kind, error = cause, "{message}");
 }
 
 impl fmt::Display for Hierarchy {
@@ -307,6 +172,6 @@ impl fmt::Display for Hierarchy {
         for level in &self.0.levels {
             write!(f, "{} → ", level.layer())?;
         }
-        write!(f, "{}", self.0.builder)
+        write!(f, "{}", self.0.builds.builder)
     }
 }

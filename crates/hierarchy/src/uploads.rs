@@ -5,15 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use cache_key::{CacheKey, SnapshotSpec};
-use cache_layer::{CacheLayer, LayerError, Snapshot};
+use cache_layer::{LayerError, Snapshot};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::hierarchy::put;
+use crate::level::Level;
 use crate::outbox::{Courier, Outbox, Outcome, PendingUpload, Sources, Ticket};
-use crate::stats::LayerCounters;
 
 #[derive(Debug, Default)]
 pub(crate) struct Uploads {
@@ -56,8 +55,7 @@ pub struct Unfinished {
 /// A remote layer as uploads see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Destination {
-    layer: Arc<dyn CacheLayer>,
-    counters: Arc<LayerCounters>,
+    level: Arc<Level>,
     /// What the layer prints of itself.
     remote: String,
 }
@@ -70,17 +68,13 @@ pub(crate) struct Announced {
 }
 
 impl Destination {
-    pub(crate) fn new(layer: Arc<dyn CacheLayer>, counters: Arc<LayerCounters>) -> Self {
-        let remote = layer.to_string();
-        Self {
-            layer,
-            counters,
-            remote,
-        }
+    pub(crate) fn new(level: Arc<Level>) -> Self {
+        let remote = level.layer().to_string();
+        Self { level, remote }
     }
 
     pub(crate) fn name(&self) -> &'static str {
-        self.layer.name()
+        self.level.name()
     }
 
     pub(crate) fn remote(&self) -> &str {
@@ -88,7 +82,7 @@ impl Destination {
     }
 
     async fn put(&self, snapshot: &Snapshot) -> Result<Snapshot, LayerError> {
-        put(self.layer.as_ref(), &self.counters, snapshot).await
+        self.level.put_behind(snapshot).await
     }
 }
 
@@ -127,7 +121,7 @@ impl Uploads {
     ) -> Announced {
         let mut ticket = None;
         if let Some(outbox) = self.outbox.get() {
-            match outbox.announce(spec, snapshot, to.layer.as_ref()).await {
+            match outbox.announce(spec, snapshot, to.level.layer()).await {
                 Ok(announced) => ticket = Some(announced),
                 Err(error) => {
                     let error: &dyn std::error::Error = &error;

@@ -1,4 +1,4 @@
-use crate::stats::Counter;
+use crate::counters::Counter;
 
 /// What became of uploads since the outbox was opened, in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
@@ -41,26 +41,26 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn added(&self) {
-        self.added.add_one();
+        self.added.add(1);
     }
 
     pub(super) fn resumed(&self) {
-        self.resumed.add_one();
+        self.resumed.add(1);
     }
 
     pub(super) fn delivered(&self) {
-        self.delivered.add_one();
+        self.delivered.add(1);
     }
 
     pub(super) fn set_aside(&self) {
-        self.set_aside.add_one();
+        self.set_aside.add(1);
     }
 
     pub(super) fn dropped(&self, why: Dropped) {
         match why {
-            Dropped::Gone => self.gone.add_one(),
-            Dropped::Failed => self.failed.add_one(),
-            Dropped::NoRoom => self.no_room.add_one(),
+            Dropped::Gone => self.gone.add(1),
+            Dropped::Failed => self.failed.add(1),
+            Dropped::NoRoom => self.no_room.add(1),
         }
     }
 

@@ -3,5 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod journal;
+mod observing;
 mod ordering;
+mod patience;
+mod shelf;
 mod waiting;

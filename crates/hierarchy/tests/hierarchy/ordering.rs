@@ -112,7 +112,7 @@ async fn seed_19_when_both_miss_it_is_built_once_kept_in_l2_and_soon_uploaded() 
     assert!(answer.kept && answer.snapshot.path().starts_with("/l2"));
     assert_eq!(cache.shutdown(LONG).await, []);
     let stats = cache.stats();
-    assert_eq!((stats.built, stats.layers[1].puts), (1, 1));
+    assert_eq!((stats.builder.built, stats.layers[1].puts), (1, 1));
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn seed_23_the_error_of_a_build_reaches_the_caller_with_its_message() {
         matches!(&error, GetError::Build(error) if error.kind() == BuildErrorKind::Temporary),
         "{error:?}"
     );
-    assert_eq!(cache.stats().build_errors, 1);
+    assert_eq!(cache.stats().builder.errors.total(), 1);
 }
 
 #[tokio::test]
@@ -208,8 +208,8 @@ async fn seed_15_an_upload_that_fails_is_counted_and_no_error_to_the_caller() {
 
     assert!(answer.snapshot.path().starts_with("/l2"));
     assert_eq!(cache.shutdown(LONG).await, []);
-    let remote = cache.stats().layers[1];
-    assert_eq!((remote.puts, remote.put_errors), (0, 1));
+    let remote = &cache.stats().layers[1];
+    assert_eq!((remote.puts, remote.put_errors.total()), (0, 1));
 }
 
 #[tokio::test]
@@ -233,11 +233,14 @@ async fn a_layer_that_errs_is_stepped_over_and_is_no_miss_in_the_statistics() {
         stats
             .layers
             .iter()
-            .map(|layer| (layer.misses, layer.get_errors))
+            .map(|layer| (layer.misses, layer.get_errors.total()))
             .collect::<Vec<_>>(),
         [(0, 2), (0, 1)]
     );
-    assert_eq!((stats.layers[0].put_errors, stats.layers[1].puts), (1, 1));
+    assert_eq!(
+        (stats.layers[0].put_errors.total(), stats.layers[1].puts),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

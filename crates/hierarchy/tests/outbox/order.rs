@@ -122,7 +122,7 @@ pub(crate) fn left_by_a_shutdown() {
         assert_eq!(next.shutdown(LONG).await, []);
         assert_eq!(remote.keys(), [spec.key()]);
         assert_eq!(scene.notes(), [] as [&str; 0]);
-        let looked = next.stats().layers[0];
+        let looked = &next.stats().layers[0];
         assert_eq!((looked.hits, looked.misses), (0, 0), "nobody asked for it");
     });
 }
@@ -214,7 +214,7 @@ pub(crate) fn no_such_bucket() {
         let hit = cache.get(&spec).await.unwrap();
         assert_eq!(hit.source.as_str(), "local");
         assert_eq!(hit.snapshot.path(), local.disk(&spec.key()));
-        assert_eq!(cache.stats().layers[1].put_errors, 1);
+        assert_eq!(cache.stats().layers[1].put_errors.total(), 1);
         let left = cache.shutdown(LONG).await;
         assert!(left.len() == 1 && left[0].resumes, "{left:?}");
     });

@@ -30,8 +30,8 @@ pub(crate) fn doubling() {
         assert_eq!(scene.notes(), [] as [&str; 0]);
         let stats = outbox.stats();
         assert_eq!((stats.added, stats.resumed, stats.delivered), (1, 5, 1));
-        let layer = cache.stats().layers[1];
-        assert_eq!((layer.puts, layer.put_errors), (1, 5));
+        let layer = &cache.stats().layers[1];
+        assert_eq!((layer.puts, layer.put_errors.total()), (1, 5));
     });
 }
 
