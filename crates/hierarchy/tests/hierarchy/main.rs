@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
+mod histories;
 mod journal;
+mod model;
 mod observing;
 mod ordering;
 mod patience;
