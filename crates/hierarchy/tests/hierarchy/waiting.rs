@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use cache_key::SnapshotSpec;
 use cache_layer::{BuildError, BuildErrorKind, Lookup, Snapshot, SnapshotBuilder, Staging};
 use hierarchy::{GetError, Hierarchy, Source, Tier, Unfinished};
+use mockall::Sequence;
 use tokio::sync::{Notify, Semaphore};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -188,13 +189,20 @@ async fn everyone_who_waits_gets_the_builders_error() {
 }
 
 #[tokio::test]
-async fn a_builder_that_panics_frees_everyone_who_waits() {
+async fn a_builder_that_panics_frees_everyone_who_waits_and_the_key() {
     let (_root, staging) = staging();
     let mut builder = MockBuilder::new();
+    let mut order = Sequence::new();
     builder
         .expect_build()
         .times(1)
+        .in_sequence(&mut order)
         .returning(|_, _| panic!("out of ideas"));
+    builder
+        .expect_build()
+        .times(1)
+        .in_sequence(&mut order)
+        .returning(|spec, _| Ok(snapshot(spec, "staging")));
     let cache = cache(Arc::new(builder), staging);
     let spec = spec(["a==1"]);
     let (one, two) = tokio::join!(cache.get(&spec), cache.get(&spec));
@@ -202,9 +210,10 @@ async fn a_builder_that_panics_frees_everyone_who_waits() {
         assert!(matches!(&error, GetError::Panicked { .. }), "{error:?}");
         assert!(error.to_string().contains("out of ideas"), "{error}");
     }
+    assert_eq!(cache.get(&spec).await.unwrap().source, Source::Built);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn of_two_hierarchies_on_one_staging_root_one_builds_at_a_time() {
     let (root, staging) = staging();
     let builder = Arc::new(Gated::default());
@@ -214,7 +223,7 @@ async fn of_two_hierarchies_on_one_staging_root_one_builds_at_a_time() {
     builder.begun(1).await;
     let second = tokio::spawn(async move { two.get(&spec(["a==1"])).await });
     // The other one's layer has missed once; it does not come to a build while the first one has the lock.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(LONG).await;
     assert_eq!(builder.began.load(Ordering::SeqCst), 1);
     builder.let_go();
     first.await.unwrap().unwrap();
