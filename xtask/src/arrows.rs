@@ -39,7 +39,7 @@ const RULES: &[Rule] = &[
     rule("http-layer", BACKEND, &["opendal", "qapi"]),
     rule("vm-builder", BACKEND, &["opendal"]),
     rule("base-image", BACKEND, &["opendal", "qapi"]),
-    rule("hierarchy", CONTRACT, &["opendal", "qapi"]),
+    rule("hierarchy", CONTRACT, &["opendal", "qapi", "metrics"]),
     rule(
         "snaptier",
         &[
@@ -52,7 +52,8 @@ const RULES: &[Rule] = &[
             "store-testkit",
             "vm-builder",
         ],
-        &[],
+        // Those who want them turn on a feature.
+        &["metrics", "metrics-exporter-prometheus"],
     ),
     rule(
         ONLY_FOR_TESTS,

@@ -8,10 +8,14 @@ use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::Done;
 
-/// Runs every test of the workspace, in the long form if so wanted.
+/// Runs every test of the workspace, those of what is off by default included, in the long form if so wanted.
 pub(crate) fn test(long: bool, args: &[String]) -> Done {
     let mut command = cargo();
-    command.args(["test", "--workspace"]).args(args);
+    let features = ["--features", "snaptier/prometheus"];
+    command
+        .args(["test", "--workspace"])
+        .args(features)
+        .args(args);
     if long {
         command.env("SNAPTIER_LONG_TESTS", "1");
     }

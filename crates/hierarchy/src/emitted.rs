@@ -8,6 +8,27 @@
 
 use std::time::Duration;
 
+/// Tells the recorder what each metric is. To be called once, after the recorder was installed.
+#[cfg(feature = "metrics")]
+pub fn describe_metrics() {
+    use metrics::{Unit, describe_counter, describe_histogram};
+
+    describe_counter!(
+        "snaptier_calls_total",
+        "Gets, puts and builds, by what came of them"
+    );
+    describe_histogram!(
+        "snaptier_call_seconds",
+        Unit::Seconds,
+        "How long gets, puts and builds took that came to an end"
+    );
+    describe_counter!(
+        "snaptier_bytes_total",
+        Unit::Bytes,
+        "Bytes of the snapshots served, stored and built"
+    );
+}
+
 #[cfg(feature = "metrics")]
 pub(crate) fn call(call: &'static str, layer: &'static str, outcome: &'static str) {
     metrics::counter!("snaptier_calls_total", "call" => call, "layer" => layer, "outcome" => outcome)

@@ -32,6 +32,8 @@ mod uploads;
 
 pub use answer::{Answer, Source};
 pub use breaker::BreakerSettings;
+#[cfg(feature = "metrics")]
+pub use emitted::describe_metrics;
 pub use error::GetError;
 pub use hierarchy::Hierarchy;
 pub use latency::{Bucket, Latency};

@@ -22,6 +22,8 @@ mod cache;
 mod error;
 mod images;
 mod import;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod settings;
 
 pub use cache::SnapshotCache;
