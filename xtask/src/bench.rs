@@ -2,6 +2,7 @@
 //! another on every machine.
 
 mod build;
+mod hierarchy;
 mod l2;
 mod l3;
 
@@ -22,6 +23,8 @@ use crate::cargo::{cargo, metadata, run};
 pub(crate) enum Bench {
     /// The local disk: hits, misses, storing, evicting
     L2,
+    /// The hierarchy: what it adds to the local disk, alone and for many at once
+    Hierarchy,
     /// The remote store: uploads and downloads on real servers, near and far
     L3 {
         /// A peer's script to measure beside: called with a snapshot, a directory and an endpoint, it prints JSON
@@ -39,6 +42,7 @@ pub(crate) fn bench(what: &Bench) -> Done {
     match what {
         Bench::L2 => l2::l2(),
         Bench::Build => build::build(),
+        Bench::Hierarchy => hierarchy::hierarchy(),
         Bench::L3 { peer, python } => l3::l3(peer.as_deref(), python),
     }
 }
@@ -60,6 +64,17 @@ enum Limit {
 /// Runs the criterion bench `name` of `package`.
 fn criterion(package: &str, name: &str) -> Done {
     run(cargo().args(["bench", "--package", package, "--bench", name]))
+}
+
+/// The objects that the bench prints, a line each.
+fn lines(bench: &mut Command) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
+    let output = bench.stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("the bench failed with {}", output.status).into());
+    }
+    let said = String::from_utf8(output.stdout)?;
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 /// The median that the last run of the criterion bench `name` measured.
