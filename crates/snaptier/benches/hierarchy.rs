@@ -181,6 +181,7 @@ impl Host {
             built_at: Timestamp::UNIX_EPOCH,
             built_by: "bench".to_owned(),
             resolved: Vec::new(),
+            tools: Vec::new(),
         };
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         let file = self.layer.staging().unwrap().file(manifest.key());

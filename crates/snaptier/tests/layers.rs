@@ -165,6 +165,7 @@ fn manifest(spec: &SnapshotSpec, overlay: &Path) -> Manifest {
         built_at: Timestamp::UNIX_EPOCH,
         built_by: "test".to_owned(),
         resolved: Vec::new(),
+        tools: Vec::new(),
     };
     Manifest::new(spec.canonical(), disk, provenance)
 }
