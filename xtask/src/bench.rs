@@ -92,17 +92,6 @@ fn median(name: &str) -> Result<Duration, Box<dyn std::error::Error>> {
     Ok(Duration::from_nanos(nanoseconds as u64))
 }
 
-/// The objects that the bench prints, a line each.
-fn lines(bench: &mut Command) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
-    let output = bench.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("the bench failed with {}", output.status).into());
-    }
-    let said = String::from_utf8(output.stdout)?;
-    let lines = said.lines().filter(|line| line.starts_with('{'));
-    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
-}
-
 /// Seconds, each as a bar; the longest has its full length.
 #[expect(clippy::print_stdout, reason = "it is what a command line is for")]
 fn print_bars(bars: &[(&str, f64)]) {
