@@ -11,7 +11,7 @@ use cache_layer::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use snaptier::{Settings, guest_image};
-use vm_builder::{Boot, GuestImage, TimeOuts, VmBuilder, VmHost, Vms};
+use vm_builder::{Boot, GuestImage, Retries, TimeOuts, VmBuilder, VmHost, Vms};
 
 use crate::host::{Host, python_image};
 
@@ -25,6 +25,11 @@ async fn failure(
     let mut vm_host = VmHost {
         upstream: settings.upstream,
         ca_bundle: settings.ca_bundle,
+        // What is said of the first failure is what counts here.
+        retries: Retries {
+            most: 0,
+            ..Retries::default()
+        },
         ..VmHost::default()
     };
     let mut image = image().await;
@@ -122,7 +127,7 @@ impl ProgressSink for Killer {
             ProgressEvent::Started(Phase::Install) => {
                 *self.machines.lock().unwrap() = self.host.machines();
             }
-            ProgressEvent::Note(_) => {
+            ProgressEvent::InstallerLine(_) => {
                 for machine in self.machines.lock().unwrap().drain(..) {
                     let machine = Pid::from_raw(machine.try_into().unwrap()).unwrap();
                     kill_process(machine, Signal::KILL).unwrap();
