@@ -12,6 +12,7 @@ mod disk;
 mod peer;
 mod plain;
 
+use std::fs;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -126,10 +127,20 @@ async fn far(server: &str, made: &Made, bucket: &Bucket, dir: &Path) {
 }
 
 async fn download(layer: &RemoteLayer, made: &Made) -> f64 {
+    free_memory(made.snapshot.path());
     let (seconds, got) = timed(layer.get(&made.spec, &made.staging)).await;
     let got: Snapshot = got.unwrap().hit().unwrap();
     assert_eq!(got.manifest(), made.snapshot.manifest());
     seconds
+}
+
+/// Frees as much memory as a download takes. A virtual machine gives back to its host what is free for a second or two,
+/// and pays more for having it again than for the whole download. The others here do not pay that: they write over
+/// or remove a file of that size right before.
+fn free_memory(snapshot: &Path) {
+    let copy = snapshot.with_extension("copy");
+    fs::copy(snapshot, &copy).unwrap();
+    fs::remove_file(&copy).unwrap();
 }
 
 fn layer(bucket: &Bucket) -> RemoteLayer {
