@@ -230,7 +230,7 @@ fn a_caller_that_panics_while_a_machine_runs_leaves_nothing() {
 /// Asks a cache of this host's for the package; its error is a failure of the test.
 fn get(host: &Host) -> impl Future<Output = ()> + Send + 'static {
     let settings = Settings::in_dirs(host.cache_dir(), python_image()).unwrap();
-    let cache = SnapshotCache::open(settings).unwrap();
+    let cache = SnapshotCache::builder().settings(settings).build().unwrap();
     async move {
         let packages = PackageSet::parse(Language::Python, [PACKAGE]).unwrap();
         cache.get(&packages).await.unwrap();

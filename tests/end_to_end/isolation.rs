@@ -22,7 +22,7 @@ async fn a_guest_reaches_the_registries_and_no_other_host_and_a_flood_holds_no_i
         None => panic!("this host trusts nobody"),
     }
     .unwrap();
-    let cache = SnapshotCache::open(settings).unwrap();
+    let cache = SnapshotCache::builder().settings(settings).build().unwrap();
     let image = cache.image(Language::Python).await.unwrap();
     let registries = image.manifest().registry_hosts.clone();
     // Something on this host that a guest would find if it could.

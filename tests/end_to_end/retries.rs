@@ -62,7 +62,11 @@ async fn build(
     let watcher = Watcher::new(move |event| act(&watched, event));
     let mut settings = Settings::in_dirs(host.cache_dir(), python_image()).unwrap();
     settings.upstream = Upstream::through(&proxy.url(), "").unwrap();
-    let cache = SnapshotCache::open_with_progress(settings, watcher.clone()).unwrap();
+    let cache = SnapshotCache::builder()
+        .settings(settings)
+        .progress(watcher.clone())
+        .build()
+        .unwrap();
     let packages = PackageSet::parse(Language::Python, ["idna==3.7"]).unwrap();
     let answer = cache.get(&packages).await.unwrap();
     let resolved = &answer.snapshot.manifest().provenance().resolved;

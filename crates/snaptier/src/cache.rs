@@ -2,112 +2,39 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_image::{Image, MakeOptions};
+use base_image::Image;
 use cache_key::{Language, PackageSet, SnapshotSpec};
-use cache_layer::{BuildError, NoProgress, ProgressSink, Snapshot, Staging};
-use hierarchy::{Answer, Hierarchy, Outbox, Stats, Tier, Unfinished};
-use l2_disk::DiskLayer;
+use cache_layer::{BuildError, Snapshot, Staging};
+use hierarchy::{Answer, Hierarchy, Outbox, Stats, Unfinished};
 use l3_remote::RemoteLayer;
 use tempfile::TempDir;
 use vm_builder::{GuestCommand, GuestExit, Vms};
 
-use crate::images::{ImageBuilder, Images};
-use crate::{Error, OpenError, Settings};
+use crate::images::Images;
+use crate::{Error, SnapshotCacheBuilder};
 
 /// The whole cache: local disk, remote store, builder.
 ///
-/// Clones share everything. It needs a tokio runtime.
+/// Its [`builder`](Self::builder) says which. Clones share everything. It needs a tokio runtime.
 #[derive(Debug, Clone)]
 pub struct SnapshotCache {
-    images: Images,
-    vms: Vms,
-    staging: Staging,
+    pub(crate) images: Images,
+    /// Then no base image is looked for, and none is made.
+    pub(crate) has_own_builder: bool,
+    pub(crate) vms: Vms,
+    pub(crate) staging: Staging,
     /// Where the staging lies when the cache directory cannot be written to.
-    _scratch: Option<Arc<TempDir>>,
-    remote: Option<RemoteLayer>,
+    pub(crate) _scratch: Option<Arc<TempDir>>,
+    pub(crate) remote: Option<RemoteLayer>,
     /// `None` where the cache directory cannot be written to.
-    outbox: Option<Outbox>,
-    hierarchy: Hierarchy,
+    pub(crate) outbox: Option<Outbox>,
+    pub(crate) hierarchy: Hierarchy,
 }
 
 impl SnapshotCache {
-    /// Opens the cache as `settings` say. The cache directory is made as needed; nothing is asked of the
-    /// remote store yet.
-    ///
-    /// # Errors
-    ///
-    /// A directory or the remote store cannot be used.
-    pub fn open(settings: Settings) -> Result<Self, OpenError> {
-        Self::open_with_progress(settings, Arc::new(NoProgress))
-    }
-
-    /// The same, with progress reported to `progress`.
-    ///
-    /// # Errors
-    ///
-    /// A directory or the remote store cannot be used.
-    pub fn open_with_progress(
-        settings: Settings,
-        progress: Arc<dyn ProgressSink>,
-    ) -> Result<Self, OpenError> {
-        let cache_dir = |source| OpenError::CacheDir {
-            path: settings.cache_dir.clone(),
-            source,
-        };
-        let disk = DiskLayer::open(&settings.cache_dir)
-            .map_err(cache_dir)?
-            .with_budget(settings.budget);
-        let (staging, outbox, scratch) = match disk.staging() {
-            Some(staging) => {
-                let outbox = Outbox::open(staging).map_err(cache_dir)?;
-                (staging.clone(), Some(outbox), None)
-            }
-            // What is built there goes when it is no longer used.
-            None => {
-                tracing::debug!(
-                    "uploads end with this process: there is no outbox in a directory that is only read"
-                );
-                let scratch = tempfile::tempdir().map_err(cache_dir)?;
-                let staging = Staging::open(scratch.path()).map_err(cache_dir)?;
-                (staging, None, Some(Arc::new(scratch)))
-            }
-        };
-        let images = settings.image_store().map_err(OpenError::Images)?;
-        let vms = Vms::new(settings.vm_host());
-        let mut remote_store = None;
-        let mut tiers = vec![Tier::local(Arc::new(disk))];
-        if let Some(location) = settings.remote {
-            let remote = RemoteLayer::new(location)
-                .map_err(OpenError::Remote)?
-                .with_max_concurrent_uploads(settings.max_concurrent_uploads)
-                .with_progress(progress.clone());
-            tiers.push(Tier::remote(Arc::new(remote.clone())));
-            remote_store = Some(remote);
-        }
-        let images = Images {
-            store: images,
-            options: MakeOptions {
-                debian_mirror: settings.debian_mirror,
-            },
-            progress,
-        };
-        let builder = ImageBuilder {
-            images: images.clone(),
-            vms: vms.clone(),
-        };
-        let mut hierarchy = Hierarchy::new(tiers, Arc::new(builder), staging.clone());
-        if let Some(outbox) = &outbox {
-            hierarchy = hierarchy.with_outbox(outbox.clone());
-        }
-        Ok(Self {
-            images,
-            vms,
-            staging,
-            _scratch: scratch,
-            remote: remote_store,
-            outbox,
-            hierarchy,
-        })
+    /// How the whole stack is wired, all of it left to its defaults so far.
+    pub fn builder() -> SnapshotCacheBuilder {
+        SnapshotCacheBuilder::default()
     }
 
     /// The base image of `language`. If there is none it is made, which takes half a minute or more.
@@ -119,18 +46,34 @@ impl SnapshotCache {
         Ok(self.images.find_or_make(language).await?)
     }
 
-    /// The snapshot with `packages`, from the nearest tier that has it, or built.
+    /// The snapshot with `packages` on the [base image](Self::image) of their language, from the nearest tier that has
+    /// it, or built.
     ///
     /// What is promised of [`Hierarchy::get`] holds. The first call [resumes](Self::resume) uploads.
     ///
     /// # Errors
     ///
-    /// There is no base image and none can be made, or the snapshot can neither be found nor built.
+    /// There is no base image and none can be made, or the snapshot can neither be found nor built. A cache with a
+    /// [builder of its own](SnapshotCacheBuilder::built_by) is to be asked with [`get_spec`](Self::get_spec).
     pub async fn get(&self, packages: &PackageSet) -> Result<Answer, Error> {
+        let language = packages.language();
+        if self.has_own_builder {
+            return Err(Error::NoBaseImage { language });
+        }
         self.resume();
-        let image = self.image(packages.language()).await?;
+        let image = self.image(language).await?;
         let spec = SnapshotSpec::new(image.base_image(), packages.clone());
         Ok(self.hierarchy.get(&spec).await?)
+    }
+
+    /// The same for packages on a base image that the caller names.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot can neither be found nor built. A virtual machine builds over images of the image directory only.
+    pub async fn get_spec(&self, spec: &SnapshotSpec) -> Result<Answer, Error> {
+        self.resume();
+        Ok(self.hierarchy.get(spec).await?)
     }
 
     /// Takes up, in the background, the uploads to the remote store that earlier processes left and those that fail.

@@ -1,23 +1,24 @@
 //! A snapshot cache for microVMs: from a package list to a bootable disk.
 //!
-//! [`SnapshotCache`] is the whole stack, wired as [`Settings`] say: the local disk, then a remote store if one is
-//! named, then a builder that boots a virtual machine and installs the packages inside it.
+//! [`SnapshotCache`] is the whole stack, wired as its [builder](SnapshotCacheBuilder) says: the local disk, then a remote
+//! store if one is named, then a builder that boots a virtual machine and installs the packages inside it. Tiers and a
+//! builder of one's own go beside them. Those who want another stack still compose theirs from the crates that this one is
+//! made of.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use cache_key::{Language, PackageSet};
-//! use snaptier::{Settings, SnapshotCache};
+//! use snaptier::SnapshotCache;
 //!
-//! let cache = SnapshotCache::open(Settings::of_user()?)?;
+//! let cache = SnapshotCache::builder().build()?;
 //! let packages = PackageSet::parse(Language::Python, ["requests==2.32.3"])?;
 //! let answer = cache.get(&packages).await?;
 //! println!("{} ({})", answer.snapshot.path().display(), answer.source);
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! Those who want another stack compose their own from the crates that this one is made of.
 
+mod builder;
 mod cache;
 mod error;
 mod images;
@@ -26,6 +27,7 @@ mod import;
 pub mod prometheus;
 mod settings;
 
+pub use builder::SnapshotCacheBuilder;
 pub use cache::SnapshotCache;
 pub use error::{Error, OpenError, SettingsError};
 pub use images::guest_image;

@@ -44,7 +44,7 @@ async fn measure() {
         ca_bundle: settings.ca_bundle.clone(),
         ..VmHost::default()
     };
-    let cache = SnapshotCache::open(settings).unwrap();
+    let cache = SnapshotCache::builder().settings(settings).build().unwrap();
     let made = cache.image(Language::Python).await.unwrap();
     let image = guest_image(&made);
     let vms = Vms::new(host.clone());

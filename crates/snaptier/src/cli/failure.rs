@@ -150,6 +150,8 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let failure = Self::new(Exit::Host, &error);
         match error {
+            OpenError::Settings(error) => error.into(),
+            OpenError::Location(error) => error.into(),
             OpenError::CacheDir { .. } => {
                 failure.with_hint("name another one with --cache-dir or SNAPTIER_CACHE_DIR")
             }

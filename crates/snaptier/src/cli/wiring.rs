@@ -120,7 +120,10 @@ pub(crate) fn keys(words: &[String]) -> Result<Vec<CacheKey>, Failure> {
 
 pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, Failure> {
     let settings = settings(global)?;
-    let cache = SnapshotCache::open_with_progress(settings, console.progress())?;
+    let cache = SnapshotCache::builder()
+        .settings(settings)
+        .progress(console.progress())
+        .build()?;
     remember(Uploader::Cache(cache.clone()));
     Ok(cache)
 }
