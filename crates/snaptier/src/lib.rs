@@ -5,18 +5,7 @@
 //! builder of one's own go beside them. Those who want another stack still compose theirs from the crates that this one is
 //! made of.
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use cache_key::{Language, PackageSet};
-//! use snaptier::SnapshotCache;
-//!
-//! let cache = SnapshotCache::builder().build()?;
-//! let packages = PackageSet::parse(Language::Python, ["requests==2.32.3"])?;
-//! let answer = cache.get(&packages).await?;
-//! println!("{} ({})", answer.snapshot.path().display(), answer.source);
-//! # Ok(())
-//! # }
-//! ```
+#![doc = include_str!("../README.md")]
 
 mod builder;
 mod cache;
@@ -33,3 +22,8 @@ pub use error::{Error, OpenError, SettingsError};
 pub use images::guest_image;
 pub use import::{ImportError, import_image};
 pub use settings::Settings;
+
+/// The README's own example is compiled with those of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
