@@ -3,7 +3,8 @@
 //! Each line on standard output is a JSON object: what was measured, in seconds, medians of several runs. `bound`
 //! is the slower of zstd's own program and the plain transfer of the uncompressed file to the same server; the
 //! `ratio` is the bound over our time, so that 1 is as fast as can be expected. With a snapshot's path in
-//! `SNAPTIER_BENCH_SNAPSHOT`, that one is sent. With a peer in `SNAPTIER_BENCH_PEER`, it is measured beside us.
+//! `SNAPTIER_BENCH_SNAPSHOT`, that one is sent. With a peer in `SNAPTIER_BENCH_PEER`, it is measured beside us, as often and
+//! as warm.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 #![expect(clippy::print_stdout, reason = "it is what a bench is for")]
@@ -12,7 +13,6 @@ mod disk;
 mod peer;
 mod plain;
 
-use std::fs;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -71,14 +71,16 @@ fn main() {
 async fn near(server: &str, made: &Made, bucket: &Bucket, zstd: (f64, f64)) {
     let layer = layer(bucket);
     let mut uploads = Vec::new();
-    let mut downloads = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..=RUNS {
         layer.remove(made.snapshot.key()).await.unwrap();
         uploads.push(timed(layer.put(&made.snapshot)).await.0);
+    }
+    let mut downloads = Vec::new();
+    for _ in 0..=RUNS {
         downloads.push(download(&layer, made).await);
     }
     let (put, get) = plain::transfer(bucket, made.snapshot.path(), RUNS).await;
-    let (upload, download) = (median(uploads), median(downloads));
+    let (upload, download) = (warm_median(uploads), warm_median(downloads));
     let (up_bound, down_bound) = (put.max(zstd.0), get.max(zstd.1));
     println!(
         "{}",
@@ -127,20 +129,10 @@ async fn far(server: &str, made: &Made, bucket: &Bucket, dir: &Path) {
 }
 
 async fn download(layer: &RemoteLayer, made: &Made) -> f64 {
-    free_memory(made.snapshot.path());
     let (seconds, got) = timed(layer.get(&made.spec, &made.staging)).await;
     let got: Snapshot = got.unwrap().hit().unwrap();
     assert_eq!(got.manifest(), made.snapshot.manifest());
     seconds
-}
-
-/// Frees as much memory as a download takes. A virtual machine gives back to its host what is free for a second or two,
-/// and pays more for having it again than for the whole download. The others here do not pay that: they write over
-/// or remove a file of that size right before.
-fn free_memory(snapshot: &Path) {
-    let copy = snapshot.with_extension("copy");
-    fs::copy(snapshot, &copy).unwrap();
-    fs::remove_file(&copy).unwrap();
 }
 
 fn layer(bucket: &Bucket) -> RemoteLayer {
@@ -182,6 +174,13 @@ async fn timed<T>(work: impl Future<Output = T>) -> (f64, T) {
     let began = Instant::now();
     let done = work.await;
     (began.elapsed().as_secs_f64(), done)
+}
+
+/// Without the first, which pays for memory that was free for long: a virtual machine gives it back to its host, and
+/// to have it again takes longer than all the rest of a download. What others do here reuses what it freed itself.
+fn warm_median(mut seconds: Vec<f64>) -> f64 {
+    seconds.remove(0);
+    median(seconds)
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

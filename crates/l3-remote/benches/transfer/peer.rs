@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use store_testkit::servers::Bucket;
 
-use crate::median;
+use crate::warm_median;
 
 /// What it takes to upload and to download, in seconds, if the environment names one: a Python and a script for it.
 pub(crate) fn transfer(
@@ -21,12 +21,12 @@ pub(crate) fn transfer(
     let python = env::var_os("SNAPTIER_BENCH_PYTHON")?;
     let script = env::var_os("SNAPTIER_BENCH_PEER")?;
     let (mut uploads, mut downloads) = (Vec::new(), Vec::new());
-    for _ in 0..runs {
+    for _ in 0..=runs {
         let times = run(&python, &script, bucket, snapshot, dir);
         uploads.push(times["l3_upload_s"].as_f64().unwrap());
         downloads.push(times["l3_download_s"].as_f64().unwrap());
     }
-    Some((median(uploads), median(downloads)))
+    Some((warm_median(uploads), warm_median(downloads)))
 }
 
 fn run(python: &OsStr, script: &OsStr, bucket: &Bucket, snapshot: &Path, dir: &Path) -> Value {
