@@ -70,6 +70,20 @@ impl CacheKey {
         self.packages.is_none()
     }
 
+    /// Whether it names the packages that `other` does, as far as 64 bits tell, over whatever base image and of
+    /// whatever release.
+    #[must_use]
+    pub fn has_packages_of(&self, other: &Self) -> bool {
+        self.language == other.language && self.packages == other.packages
+    }
+
+    /// Whether it names the base image that `other` does, as far as 32 bits tell, with whatever packages and of
+    /// whatever release.
+    #[must_use]
+    pub fn has_base_image_of(&self, other: &Self) -> bool {
+        self.language == other.language && self.image == other.image
+    }
+
     /// The same key as another release would have it.
     #[must_use]
     pub fn in_version(&self, version: KeyVersion) -> Self {

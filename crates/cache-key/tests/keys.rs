@@ -86,6 +86,23 @@ fn a_canonical_spec_reads_back_from_its_json_and_refuses_what_is_not_pinned() {
     serde_json::from_str::<CanonicalSpec>(&json.replace("==2.32.3", ">=2")).unwrap_err();
 }
 
+#[test]
+fn keys_tell_what_they_have_in_common() {
+    let parse = |text: &str| text.parse::<CacheKey>().unwrap();
+    let key = parse("python-v0.1-1a2b3c4d-9f86d081884c7d65");
+    for (other, packages, base_image) in [
+        ("python-v0.1-1a2b3c4d-9f86d081884c7d65", true, true),
+        ("python-v0.2-1a2b3c4d-9f86d081884c7d65", true, true),
+        ("python-v0.1-00000000-9f86d081884c7d65", true, false),
+        ("python-v0.1-1a2b3c4d-base", false, true),
+        ("javascript-v0.1-1a2b3c4d-9f86d081884c7d65", false, false),
+    ] {
+        let other = parse(other);
+        let common = (other.has_packages_of(&key), other.has_base_image_of(&key));
+        assert_eq!(common, (packages, base_image), "{other}");
+    }
+}
+
 /// The keys of the release that wrote them, made by another implementation of CRC-64/XZ. A change in how a set is encoded would lose every cache.
 #[test]
 fn golden_keys_stay_what_they_are() {
