@@ -12,11 +12,13 @@ mod blocking;
 mod build_error;
 mod builder;
 mod digest;
+mod explanation;
 mod layer;
 mod layer_error;
 mod lock;
 mod lookup;
 mod manifest;
+mod near;
 mod progress;
 mod progress_channel;
 mod snapshot;
@@ -26,6 +28,7 @@ pub use blocking::blocking;
 pub use build_error::{BuildError, BuildErrorKind};
 pub use builder::SnapshotBuilder;
 pub use digest::{ContentDigest, ContentHasher, ParseContentDigestError};
+pub use explanation::Explanation;
 pub use layer::CacheLayer;
 pub use layer_error::{LayerError, LayerErrorKind};
 pub use lock::KeyLock;
@@ -34,6 +37,7 @@ pub use manifest::{
     Disk, MANIFEST_FORMAT_VERSION, MAX_MANIFEST_BYTES, Manifest, ManifestError, Provenance,
     ResolvedPackage, Tool,
 };
+pub use near::{Kinship, Near};
 pub use progress::{InPhase, NoProgress, Phase, ProgressEvent, ProgressSink, Retrying, Subject};
 pub use progress_channel::{
     Progress, ProgressReceiver, ProgressSender, SubjectBuf, WhatHappened, progress_channel,
