@@ -36,6 +36,16 @@ pub(crate) fn entries(layout: &Layout) -> io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
+/// The keys of all disks, sorted; none where there is no directory. Reads the directory, and nothing in it.
+pub(crate) fn keys(layout: &Layout) -> io::Result<Vec<CacheKey>> {
+    let mut keys = Vec::new();
+    for file in there(fs::read_dir(layout.root()))?.into_iter().flatten() {
+        keys.extend(Layout::key_of_disk(&file?.path()));
+    }
+    keys.sort();
+    Ok(keys)
+}
+
 /// `None` when it is gone by now, or is nothing of ours.
 fn entry(layout: &Layout, key: CacheKey, disk: &DirEntry) -> io::Result<Option<Entry>> {
     let Some(disk) = there(disk.metadata())?.filter(fs::Metadata::is_file) else {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bytesize::ByteSize;
 use cache_key::{CacheKey, SnapshotSpec};
 use cache_layer::{LayerError, LayerErrorKind, Lookup, Snapshot, Staging};
+use qcow2_header::Qcow2Error;
 
 use crate::budget::{Budget, Incoming};
 use crate::entry::{Examined, Failure, Fault, Found, Unproved, examine};
@@ -14,6 +15,7 @@ use crate::pin::{Pinned, pin, try_pin};
 use crate::publish::{already_there, incoming, publish, write_sidecar};
 use crate::removal::{remove, remove_orphan};
 use crate::room::{Or, make_room, others};
+use crate::sidecar::SidecarFile;
 
 /// The layer's directory, and how it is used.
 #[derive(Debug, Clone)]
@@ -33,7 +35,7 @@ impl Directory {
     pub(crate) fn look(&self, spec: &SnapshotSpec) -> Result<Option<Lookup>, LayerError> {
         match self.examine(spec, try_pin)? {
             Examined::Absent => Ok(Some(Lookup::Miss)),
-            Examined::Proved(found) => Ok(Some(Lookup::Hit(self.handed_out(found)))),
+            Examined::Proved(found, sidecar) => Ok(Some(self.hit(found, &sidecar))),
             Examined::Busy | Examined::Unproved(_) | Examined::Unusable(_) => Ok(None),
         }
     }
@@ -43,16 +45,12 @@ impl Directory {
     pub(crate) fn settle(&self, spec: &SnapshotSpec) -> Result<Lookup, LayerError> {
         let fault = match self.examine(spec, pin)? {
             Examined::Absent | Examined::Busy => return Ok(Lookup::Miss),
-            Examined::Proved(found) => return Ok(Lookup::Hit(self.handed_out(found))),
+            Examined::Proved(found, sidecar) => return Ok(self.hit(found, &sidecar)),
             Examined::Unproved(entry) => match self.verify(entry, spec) {
                 Ok(found) => return Ok(Lookup::Hit(self.handed_out(found))),
                 Err(Failure::Fault(fault)) => fault,
                 Err(Failure::Io(error)) => return Err(cannot_look(&spec.key(), error)),
-                Err(Failure::Tool(error)) => {
-                    let kind = LayerErrorKind::Unavailable { temporary: false };
-                    let context = format!("check the entry {}", spec.key());
-                    return Err(LayerError::new(kind, context).with_source(error));
-                }
+                Err(Failure::Tool(error)) => return Err(cannot_check(&spec.key(), error)),
             },
             Examined::Unusable(fault) => fault,
         };
@@ -60,7 +58,7 @@ impl Directory {
         Ok(Lookup::Miss)
     }
 
-    fn examine(
+    pub(crate) fn examine(
         &self,
         spec: &SnapshotSpec,
         pin: fn(&Path) -> io::Result<Pinned>,
@@ -185,12 +183,23 @@ impl Directory {
         })
     }
 
+    fn hit(&self, found: Found, sidecar: &SidecarFile) -> Lookup {
+        sidecar.mark_used();
+        Lookup::Hit(self.handed_out(found))
+    }
+
     fn handed_out(&self, found: Found) -> Snapshot {
         let Found { pin, manifest } = found;
         Snapshot::new(self.layout.disk(manifest.key()), manifest).held_by(pin)
     }
 }
 
-fn cannot_look(key: &CacheKey, error: io::Error) -> LayerError {
+/// A program that verifies is not there, or did not come to an end.
+pub(crate) fn cannot_check(key: &CacheKey, error: Qcow2Error) -> LayerError {
+    let kind = LayerErrorKind::Unavailable { temporary: false };
+    LayerError::new(kind, format!("check the entry {key}")).with_source(error)
+}
+
+pub(crate) fn cannot_look(key: &CacheKey, error: io::Error) -> LayerError {
     LayerError::from_io(format!("look at the entry {key}"), error)
 }

@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use crate::layout::Layout;
 use crate::pin::Pinned;
-use crate::sidecar::{FileStat, Sidecar};
+use crate::sidecar::{FileStat, Sidecar, SidecarFile};
 use crate::verify::measure;
 
 /// An entry that was looked at.
@@ -23,8 +23,8 @@ pub(crate) enum Examined {
     Absent,
     /// It is being removed, perhaps.
     Busy,
-    /// It is what was asked for, and the very file that was verified.
-    Proved(Found),
+    /// It is what was asked for, and the very file that was verified. Whoever hands it out marks it as used.
+    Proved(Found, SidecarFile),
     /// It may be what was asked for, and is to be verified in full.
     Unproved(Unproved),
     /// It cannot be used.
@@ -82,8 +82,8 @@ pub(crate) enum Failure {
     Tool(Qcow2Error),
 }
 
-/// Looks at the entry of `spec`, which `pin` opens: a few system calls, whatever its size. `Err` means that looking
-/// itself failed.
+/// Looks at the entry of `spec`, which `pin` opens: a few system calls, whatever its size. Nothing is changed. `Err` means
+/// that looking itself failed.
 pub(crate) fn examine(
     layout: &Layout,
     spec: &SnapshotSpec,
@@ -120,9 +120,8 @@ fn judge(
     require_base_image(layout, spec, &header)?;
     let manifest = match sidecar {
         Some((sidecar, file)) if sidecar.file == FileStat::of(&data) => {
-            file.mark_used();
             let manifest = sidecar.manifest;
-            return Ok(Examined::Proved(Found { pin, manifest }));
+            return Ok(Examined::Proved(Found { pin, manifest }, file));
         }
         Some((sidecar, _)) => Some(sidecar.manifest),
         None => None,

@@ -42,12 +42,27 @@ impl DiskLayer {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self(Arc::new(Directory {
+        Ok(Self::of(layout, staging))
+    }
+
+    /// The layer in the directory `root`, for whoever only looks: nothing is made there and nothing put in order, and
+    /// its `put` and `remove` are [`Denied`](LayerErrorKind::Denied). The directory need not be there: then all is a miss.
+    ///
+    /// # Errors
+    ///
+    /// A relative path cannot be made absolute, because the current directory is gone.
+    pub fn only_to_look(root: &Path) -> io::Result<Self> {
+        let root = std::path::absolute(root)?;
+        Ok(Self::of(Layout::new(root), None))
+    }
+
+    fn of(layout: Layout, staging: Option<Staging>) -> Self {
+        Self(Arc::new(Directory {
             layout,
             staging,
             budget: Budget::default(),
             qemu_img: "qemu-img".into(),
-        })))
+        }))
     }
 
     /// Keeps to `budget` whenever something is stored; without one, only a full disk makes room.

@@ -26,6 +26,7 @@ mod catalog;
 mod copy;
 mod directory;
 mod entry;
+mod explain;
 mod layer;
 mod layout;
 mod maintenance;

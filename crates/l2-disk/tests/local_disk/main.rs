@@ -5,5 +5,6 @@
 mod bad_input;
 mod budget;
 mod entries;
+mod explaining;
 mod host;
 mod verifying;
