@@ -114,29 +114,13 @@ impl RemoteLayer {
         path: &str,
         key: &CacheKey,
     ) -> Result<Option<Manifest>, LayerError> {
-        let unsound = |error: ObjectError| corrupt(path).with_source(error);
-        let mut bytes = beginning(body, path).await?;
-        match Beginning::of(&bytes) {
-            Beginning::Manifest => {}
-            Beginning::OtherZstd => return Ok(None),
-            Beginning::NotZstd => return Err(unsound(ObjectError::NotZstd)),
-        }
-        let mut splitter = Splitter::new(&Pool::default());
-        loop {
-            splitter.push(&std::mem::take(&mut bytes));
-            match splitter.next().map_err(unsound)? {
-                Some(Frame::Manifest(json)) => {
-                    return Ok(manifest(&json, path, Wanted::Key(key))?.ok());
-                }
-                Some(_) => return Ok(None),
-                None => {}
-            }
-            let more = next(body, path).await?;
-            bytes = more.ok_or_else(|| unsound(ObjectError::CutOff))?.to_vec();
+        match manifest_json(body, path).await? {
+            Some(json) => Ok(manifest(&json, path, Wanted::Key(key))?.ok()),
+            None => Ok(None),
         }
     }
 
-    async fn require_bucket(&self, path: &str) -> Result<(), LayerError> {
+    pub(crate) async fn require_bucket(&self, path: &str) -> Result<(), LayerError> {
         let context = format!("look for {path} in {}", self.location);
         self.bucket
             .require(&self.store, &self.location, &context)
@@ -153,6 +137,31 @@ impl RemoteLayer {
             ErrorKind::NotFound => missing_bucket(&context).with_source(error),
             _ => layer_error(context, error),
         }
+    }
+}
+
+/// The manifest that an object begins with; `None` for a zstd file without one. Nothing after it is read.
+pub(crate) async fn manifest_json(
+    body: &mut Body,
+    path: &str,
+) -> Result<Option<Vec<u8>>, LayerError> {
+    let unsound = |error: ObjectError| corrupt(path).with_source(error);
+    let mut bytes = beginning(body, path).await?;
+    match Beginning::of(&bytes) {
+        Beginning::Manifest => {}
+        Beginning::OtherZstd => return Ok(None),
+        Beginning::NotZstd => return Err(unsound(ObjectError::NotZstd)),
+    }
+    let mut splitter = Splitter::new(&Pool::default());
+    loop {
+        splitter.push(&std::mem::take(&mut bytes));
+        match splitter.next().map_err(unsound)? {
+            Some(Frame::Manifest(json)) => return Ok(Some(json)),
+            Some(_) => return Ok(None),
+            None => {}
+        }
+        let more = next(body, path).await?;
+        bytes = more.ok_or_else(|| unsound(ObjectError::CutOff))?.to_vec();
     }
 }
 

@@ -38,7 +38,7 @@ pub struct RemoteLayer {
     cleaning: TaskTracker,
     pub(crate) workers: usize,
     pub(crate) progress: Arc<dyn ProgressSink>,
-    accept_unmanifested: bool,
+    pub(crate) accept_unmanifested: bool,
 }
 
 /// Uploads at once, where nothing else is said.

@@ -15,6 +15,7 @@ mod bucket;
 mod catalogue;
 mod create;
 mod examine;
+mod explain;
 mod fault;
 mod keys;
 mod layer;

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod contract;
+mod explaining;
 mod faults;
 mod golden;
 mod host;
