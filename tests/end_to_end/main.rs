@@ -5,6 +5,7 @@
 mod bad_input;
 mod confinement;
 mod doctor;
+mod explain;
 mod host;
 mod host_proxy;
 mod import;

@@ -4,6 +4,7 @@ mod args;
 mod console;
 mod doctor;
 mod exit;
+mod explain;
 mod failure;
 mod gc;
 mod get;
@@ -66,6 +67,7 @@ pub(crate) fn main() -> u8 {
 async fn execute(global: &Global, command: Command, console: &Console) -> Result<u8, Failure> {
     match command {
         Command::Key(request) => key::key(global, &request, console).await?,
+        Command::Explain(request) => return explain::explain(global, &request, console).await,
         Command::Get(request) => get::get(global, &request, console).await?,
         Command::Run { request, argv } => {
             return run::run(global, &request, argv, console).await;

@@ -121,6 +121,11 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Print the cache key of a package set
     Key(Request),
+    /// Say what each tier would answer to a `get` and why, and what would be done then; do none of it
+    ///
+    /// Nothing is built, fetched, removed or marked as used. Ends with 0 when a tier would have the snapshot, and with
+    /// 7 when none would.
+    Explain(Request),
     /// Print the path of the snapshot with these packages, which is built if nobody has it
     Get(Request),
     /// Run a command in a throw-away virtual machine on top of that snapshot

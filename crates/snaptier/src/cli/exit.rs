@@ -24,7 +24,7 @@ Exit codes:
   4    it may work later: the network, a time-out, an upload that was to be made now
   5    this host lacks something: a program, a permission, room on the disk
   6    a snapshot that was to be verified cannot be used
-  7    the snapshot that is named is not there
+  7    the snapshot that is named is not there; `explain`: no tier would have it
   130  interrupted
   143  terminated
 `snaptier run` ends with the exit code of its command; 128 and the signal's number if one killed it.";
