@@ -3,14 +3,16 @@
 //! Buckets of our own rather than a histogram crate's: thirty-three atomic counters are recorded to without a lock on
 //! the way of a hit of some microseconds, and are what is written out.
 
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::counters::Counter;
 
 /// How long calls took.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Latency {
     /// How many calls were measured: those that came to an end, however that was. Calls that were skipped or
@@ -23,7 +25,7 @@ pub struct Latency {
 }
 
 /// Calls that took more than the bucket before this one says, and not more than this one says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bucket {
     /// In microseconds, a power of two from 1 to 2³¹ (36 minutes); `None` for whatever took longer.
@@ -46,6 +48,26 @@ impl Latency {
             }
         }
         None
+    }
+}
+
+/// The calls of both, as if one had measured them all: what several processes or hosts measured adds up. Counts stop at
+/// their greatest value.
+impl AddAssign<&Self> for Latency {
+    fn add_assign(&mut self, other: &Self) {
+        let mut buckets = BTreeMap::<_, u64>::new();
+        for bucket in self.buckets.iter().chain(&other.buckets) {
+            // The one without a limit is the last.
+            let at = (bucket.at_most_us.is_none(), bucket.at_most_us);
+            let calls = buckets.entry(at).or_default();
+            *calls = calls.saturating_add(bucket.calls);
+        }
+        let buckets = buckets.into_iter();
+        self.buckets = buckets
+            .map(|((_, at_most_us), calls)| Bucket { at_most_us, calls })
+            .collect();
+        self.calls = self.calls.saturating_add(other.calls);
+        self.total_us = self.total_us.saturating_add(other.total_us);
     }
 }
 
@@ -131,5 +153,17 @@ mod tests {
         assert_eq!(latency.quantile(0.99), Some(Duration::from_micros(128)));
         assert_eq!(of(&[]).quantile(0.5), None);
         assert_eq!(of(&[u64::MAX]).quantile(0.5), None);
+    }
+
+    #[test]
+    fn what_two_have_measured_adds_up_to_what_one_would_have_measured() {
+        let (one, other) = ([3, 3, 100, 1 << 40], [1, 4, 5000, 1 << 40]);
+        let mut sum = of(&one);
+        sum += &of(&other);
+        assert_eq!(sum, of(&[one, other].concat()));
+        sum += &Latency::default();
+        assert_eq!(sum, of(&[one, other].concat()));
+        let json = serde_json::to_string(&sum).unwrap();
+        assert_eq!(serde_json::from_str::<Latency>(&json).unwrap(), sum);
     }
 }
