@@ -20,3 +20,4 @@ mod missing;
 mod outbox;
 mod remote_store;
 mod retries;
+mod stats;

@@ -19,6 +19,7 @@ mod push;
 mod remote;
 mod rm;
 mod run;
+mod stats;
 mod table;
 mod verify;
 mod wiring;
@@ -48,7 +49,7 @@ pub(crate) fn main() -> u8 {
             return Exit::Host as u8;
         }
     };
-    let code = runtime.block_on(async {
+    let (code, caches) = runtime.block_on(async {
         // Dropping the command's future is what stops its machines and removes what it has staged.
         let code = tokio::select! {
             done = execute(&global, command, &console) => done.unwrap_or_else(|failure| {
@@ -57,10 +58,11 @@ pub(crate) fn main() -> u8 {
             }),
             exit = signalled() => exit as u8,
         };
-        leaving::leave(CLEANING_UP).await;
-        code
+        (code, leaving::leave(CLEANING_UP).await)
     });
+    // A build that was interrupted is over, and counted as such, when the task that drops it is.
     runtime.shutdown_timeout(CLEANING_UP);
+    stats::count(&caches);
     code
 }
 
@@ -80,6 +82,7 @@ async fn execute(global: &Global, command: Command, console: &Console) -> Result
         Command::Pull(request) => pull::pull(global, &request, console).await?,
         Command::Remote(command) => return remote::remote(global, command, console).await,
         Command::Outbox(command) => return outbox::outbox(global, command, console).await,
+        Command::Stats { reset } => stats::stats(global, reset, console)?,
         Command::Doctor => return doctor::doctor(global, console).await,
         Command::Image(command) => image::image(global, command, console).await?,
     }

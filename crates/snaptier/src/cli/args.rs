@@ -176,6 +176,12 @@ pub(crate) enum Command {
     /// Look after the uploads that are not over
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Print what the tiers and the builder have done in all commands with this cache directory
+    Stats {
+        /// Count from nothing again; what was counted is printed once more
+        #[arg(long)]
+        reset: bool,
+    },
     /// Make and list the base images that snapshots are built on
     #[command(subcommand)]
     Image(ImageCommand),

@@ -8,11 +8,14 @@ use hierarchy::Unfinished;
 use l3_remote::RemoteLayer;
 use snaptier::SnapshotCache;
 
+use super::stats::Ledger;
+
 /// What may have uploads under way. The command's future is dropped when it is interrupted, and with it whoever
 /// could still wait for them.
 #[derive(Debug)]
 pub(crate) enum Uploader {
-    Cache(SnapshotCache),
+    /// With it, where what it did is counted.
+    Cache(SnapshotCache, Ledger),
     Store(RemoteLayer),
 }
 
@@ -24,16 +27,17 @@ pub(crate) fn remember(uploader: Uploader) {
     uploaders.push(uploader);
 }
 
-/// Stops what is still under way, and waits for the stores to know, at most for `limit`.
-pub(crate) async fn leave(limit: Duration) {
+/// Stops what is still under way, and waits for the stores to know, at most for `limit`. Gives the caches that were in
+/// use: what they did is counted when nothing runs any more.
+pub(crate) async fn leave(limit: Duration) -> Vec<(SnapshotCache, Ledger)> {
     let uploaders = {
         let mut uploaders = UPLOADERS.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *uploaders)
     };
     let leave = async {
-        for uploader in uploaders {
+        for uploader in &uploaders {
             match uploader {
-                Uploader::Cache(cache) => tell(&cache.shutdown(Duration::ZERO).await),
+                Uploader::Cache(cache, _) => tell(&cache.shutdown(Duration::ZERO).await),
                 Uploader::Store(store) => store.settle().await,
             }
         }
@@ -43,6 +47,11 @@ pub(crate) async fn leave(limit: Duration) {
             "a store was not told to forget an upload: the rules of `snaptier remote lifecycle` have it removed"
         );
     }
+    let caches = uploaders.into_iter().filter_map(|uploader| match uploader {
+        Uploader::Cache(cache, ledger) => Some((cache, ledger)),
+        Uploader::Store(_) => None,
+    });
+    caches.collect()
 }
 
 /// Says what becomes of the uploads that are not over.

@@ -11,6 +11,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::Failure;
 use super::leaving::{Uploader, remember};
+use super::stats::Ledger;
 
 /// What the environment says, overridden by what the command line says.
 pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
@@ -120,11 +121,12 @@ pub(crate) fn keys(words: &[String]) -> Result<Vec<CacheKey>, Failure> {
 
 pub(crate) fn open(global: &Global, console: &Console) -> Result<SnapshotCache, Failure> {
     let settings = settings(global)?;
+    let ledger = Ledger::in_dir(&settings.cache_dir);
     let cache = SnapshotCache::builder()
         .settings(settings)
         .progress(console.progress())
         .build()?;
-    remember(Uploader::Cache(cache.clone()));
+    remember(Uploader::Cache(cache.clone(), ledger));
     Ok(cache)
 }
 
