@@ -251,7 +251,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::in_dirs(dir.path().join("cache"), dir.path()).unwrap();
         settings.remote = Some("memory://".parse().unwrap());
-        let cache = SnapshotCache::open(settings).unwrap();
+        let cache = SnapshotCache::builder().settings(settings).build().unwrap();
         let (stats, outbox) = (cache.stats(), cache.outbox().unwrap().stats());
         let totals = Totals::of(&stats, outbox, Timestamp::UNIX_EPOCH).unwrap();
         assert!(totals.is_nothing());
