@@ -59,7 +59,8 @@ const REFUSALS: [&str; 7] = [
     "RequestTimeTooSkewed",
 ];
 
-fn is_refused(error: &Error) -> bool {
+/// Whether the store lets these credentials do nothing of the kind.
+pub(crate) fn is_refused(error: &Error) -> bool {
     error.kind() == ErrorKind::PermissionDenied
         || REFUSALS.iter().any(|code| error.message().contains(code))
         || error.message() == "signing http request" && !error.is_temporary()

@@ -9,13 +9,13 @@ use cache_layer::{
     CacheLayer, InPhase, LayerError, LayerErrorKind, Lookup, NoProgress, Phase, ProgressSink,
     Snapshot, Staging,
 };
-use opendal::{ErrorKind, Operator};
+use opendal::{Error, ErrorKind, Operator};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::bucket::Bucket;
 use crate::create::honours_if_not_exists;
-use crate::fault::layer_error;
+use crate::fault::{is_refused, layer_error};
 use crate::parts::Parts;
 use crate::receive::{Received, Receiver, Wanted};
 use crate::send::send;
@@ -181,6 +181,13 @@ impl RemoteLayer {
         }
     }
 
+    /// Why the store lets nobody in, if it does not. One that refuses an upload may hang up on its bytes before the
+    /// refusal is heard; asked without any, it is.
+    async fn refusal(&self, path: &str) -> Option<Error> {
+        let looked = self.store.stat(path).await;
+        looked.err().filter(is_refused)
+    }
+
     fn unusable(&self) -> MutexGuard<'_, HashSet<CacheKey>> {
         self.unusable.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -269,7 +276,12 @@ impl CacheLayer for RemoteLayer {
         let only_new = self.only_new(key).await?;
         let mut parts = Parts::begin(&self.upload_store, &path, only_new, &self.cleaning);
         send(&mut parts, snapshot, self.workers, progress).await?;
-        let written = parts.finish().await;
+        let written = match parts.finish().await {
+            Err(error) if error.kind() == ErrorKind::Unexpected => {
+                Err(self.refusal(&path).await.unwrap_or(error))
+            }
+            written => written,
+        };
         let written = written.map_err(|error| layer_error(context, error))?;
         tracing::debug!(path, ?written, "uploaded");
         self.unusable().remove(key);

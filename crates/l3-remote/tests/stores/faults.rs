@@ -215,6 +215,23 @@ uploads! {
 }
 
 #[tokio::test]
+async fn a_store_that_hangs_up_on_an_upload_which_it_refuses_is_told_as_denied() {
+    let script = Script::new(SEED)
+        .on(
+            Requests::of(Kind::UploadPart).for_ever(),
+            Fault::DropInRequest { after: 1000 },
+        )
+        .on(Requests::of(Kind::Head).for_ever(), Fault::expired_token());
+    let Some(scene) = Scene::new(script).await else {
+        return;
+    };
+    let put = scene.failing().put(&scene.snapshot).await;
+    assert!(scene.proxy.injected(0) > 0, "{:?}", scene.proxy.counts());
+    let error = put.map(drop).unwrap_err();
+    assert_eq!(error.kind(), LayerErrorKind::Denied, "{error:?}");
+}
+
+#[tokio::test]
 async fn an_upload_of_which_nothing_is_taken_any_more_is_cut_off_and_sent_again() {
     let fault = Fault::StallInRequest { after: 100_000 };
     let script = Script::new(SEED).on(Requests::of(Kind::UploadPart).nth(2), fault);
