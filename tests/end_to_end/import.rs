@@ -66,6 +66,32 @@ impl Desk {
         serde_json::from_str(&said.stdout).unwrap()
     }
 
+    /// Imports the disk of our image in the folder `ours` with its own kernel. Gives what is said of the new image, and
+    /// of ours.
+    fn import(&self, language: &str, ours: &Path) -> (Value, Value) {
+        let [disk, kernel, initrd] =
+            ["disk.qcow2", "vmlinuz", "initrd.img"].map(|name| ours.join(name));
+        let mut imported = self.json(&[
+            "image",
+            "import",
+            "--language",
+            language,
+            "--disk",
+            text(&disk),
+            "--kernel",
+            text(&kernel),
+            "--initrd",
+            text(&initrd),
+            "--append",
+            APPEND,
+        ]);
+        let made = fs::read(ours.join("image.json")).unwrap();
+        (
+            imported["image"].take(),
+            serde_json::from_slice(&made).unwrap(),
+        )
+    }
+
     /// The disk of our image as a raw one, changed by these commands of `debugfs`.
     fn raw_disk(&self, edits: &[&str]) -> PathBuf {
         let (disk, raw) = (ours().join("disk.qcow2"), self.path("disk.raw"));
@@ -135,25 +161,8 @@ const VERSION: &str = "import idna; print(idna.__version__)";
 fn a_disk_with_its_own_kernel_is_imported_and_builds_and_runs() {
     let desk = Desk::new();
     let ours = ours();
-    let [disk, kernel, initrd] =
-        ["disk.qcow2", "vmlinuz", "initrd.img"].map(|name| ours.join(name));
-    let imported = desk.json(&[
-        "image",
-        "import",
-        "--language",
-        "python",
-        "--disk",
-        text(&disk),
-        "--kernel",
-        text(&kernel),
-        "--initrd",
-        text(&initrd),
-        "--append",
-        APPEND,
-    ]);
     // The guest says of itself what the recipe knew when the image was made.
-    let made: Value = serde_json::from_slice(&fs::read(ours.join("image.json")).unwrap()).unwrap();
-    let image = &imported["image"];
+    let (image, made) = desk.import("python", &ours);
     for known in [
         "digest",
         "installer",
@@ -166,7 +175,10 @@ fn a_disk_with_its_own_kernel_is_imported_and_builds_and_runs() {
     assert_eq!(image["origin"]["kind"], "imported");
     assert_eq!(image["boot"]["append"], APPEND);
     let listed = desk.says(&["image", "ls"]);
-    assert!(listed.answer().contains(text(&disk)), "{listed:?}");
+    assert!(
+        listed.answer().contains(text(&ours.join("disk.qcow2"))),
+        "{listed:?}"
+    );
 
     let built = desk.json(&["get", "python", "idna==3.7"]);
     assert_eq!(built["source"], "built");
@@ -187,27 +199,7 @@ fn a_disk_with_its_own_kernel_is_imported_and_builds_and_runs() {
 fn a_disk_for_javascript_is_imported_with_what_its_installer_says_of_itself() {
     let desk = Desk::new();
     let ours = of_language(javascript_image(), "javascript");
-    let [disk, kernel, initrd] =
-        ["disk.qcow2", "vmlinuz", "initrd.img"].map(|name| ours.join(name));
-    let import = [
-        "image",
-        "import",
-        "--language",
-        "javascript",
-        "--append",
-        APPEND,
-    ];
-    let files = [
-        "--disk",
-        text(&disk),
-        "--kernel",
-        text(&kernel),
-        "--initrd",
-        text(&initrd),
-    ];
-    let imported = desk.json(&[&import[..], &files].concat());
-    let made: Value = serde_json::from_slice(&fs::read(ours.join("image.json")).unwrap()).unwrap();
-    let image = &imported["image"];
+    let (image, made) = desk.import("javascript", &ours);
     for known in ["digest", "registry_hosts"] {
         assert_eq!(image[known], made[known], "{known}");
     }

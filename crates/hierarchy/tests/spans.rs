@@ -16,12 +16,12 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hierarchy::{Hierarchy, Tier};
+use hierarchy::Hierarchy;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::common::{spec, staging};
 use crate::journal::Journal;
-use crate::shelf::{Failure, Manner, Shelf, Workshop};
+use crate::shelf::{Workshop, tiers_of_which_the_remote_one_is_down};
 
 /// What was written to the log.
 #[derive(Clone, Default)]
@@ -41,12 +41,7 @@ impl Write for Log {
 async fn a_request_is_a_span_and_each_layer_that_is_asked_one_in_it() {
     let (_root, staging) = staging();
     let journal = Journal::default();
-    let far = Shelf::new(1, true, &journal);
-    far.set_gets(Manner::Failing(Failure::Unavailable));
-    let tiers = [
-        Tier::local(Arc::new(Shelf::new(0, false, &journal))),
-        Tier::remote(Arc::new(far)),
-    ];
+    let tiers = tiers_of_which_the_remote_one_is_down(&journal);
     let cache = Hierarchy::new(tiers, Arc::new(Workshop::new(&journal)), staging);
     let log = Log::default();
     let writer = log.clone();

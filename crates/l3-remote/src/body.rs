@@ -29,7 +29,7 @@ pub(crate) struct Body {
     stream: Exactly,
     pace: Pace,
     version: Version,
-    /// Reads nothing but the version that the first range is of, if the store can.
+    /// Reads nothing but the version that the first request brought, if the store can.
     reader: Reader,
     ahead: VecDeque<AbortOnDropHandle<Result<Vec<Buffer>, Error>>>,
     arrived: VecDeque<Buffer>,

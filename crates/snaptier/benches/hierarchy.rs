@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
 use cache_layer::{
-    BuildError, BuildErrorKind, CacheLayer, ContentDigest, Disk, LayerError, Lookup, Manifest,
-    Provenance, Snapshot, SnapshotBuilder, Staging,
+    CacheLayer, ContentDigest, Disk, LayerError, Lookup, Manifest, Provenance, Snapshot, Staging,
 };
+use cache_layer_testkit::doubles::Noop;
 use hierarchy::{Deadlines, Hierarchy, Tier};
 use jiff::Timestamp;
 use l2_disk::DiskLayer;
@@ -197,7 +197,7 @@ impl Host {
             Tier::remote(self.stalled.clone()).with_deadlines(Deadlines::NONE),
         ];
         let staging = self.layer.staging().unwrap().clone();
-        Hierarchy::new(tiers, Arc::new(Idle), staging)
+        Hierarchy::new(tiers, Arc::new(Noop::new()), staging)
     }
 
     fn layer_rush(&self) -> Duration {
@@ -279,22 +279,5 @@ impl CacheLayer for Stalled {
 impl fmt::Display for Stalled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("stalled")
-    }
-}
-
-/// A builder that has no machine.
-#[derive(Debug)]
-struct Idle;
-
-#[async_trait]
-impl SnapshotBuilder for Idle {
-    async fn build(&self, _: &SnapshotSpec, _: &Staging) -> Result<Snapshot, BuildError> {
-        Err(BuildError::new(BuildErrorKind::Host, "find a machine"))
-    }
-}
-
-impl fmt::Display for Idle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("idle")
     }
 }

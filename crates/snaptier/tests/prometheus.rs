@@ -2,34 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::fmt;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use cache_key::{BaseImage, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{BuildError, BuildErrorKind, Snapshot, SnapshotBuilder, Staging, blocking};
+use cache_layer::blocking;
+use cache_layer_testkit::doubles::Noop;
 use hierarchy::{Hierarchy, Tier};
 use l2_disk::DiskLayer;
 use snaptier::prometheus;
-
-/// A builder that has no machine.
-#[derive(Debug)]
-struct Idle;
-
-#[async_trait]
-impl SnapshotBuilder for Idle {
-    async fn build(&self, _: &SnapshotSpec, _: &Staging) -> Result<Snapshot, BuildError> {
-        Err(BuildError::new(BuildErrorKind::Host, "find a machine"))
-    }
-}
-
-impl fmt::Display for Idle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("idle")
-    }
-}
 
 #[tokio::test]
 async fn prometheus_sees_what_layers_and_builder_did() {
@@ -38,7 +20,11 @@ async fn prometheus_sees_what_layers_and_builder_did() {
     let root = tempfile::tempdir().unwrap();
     let disk = DiskLayer::open(root.path()).unwrap();
     let staging = disk.staging().unwrap().clone();
-    let cache = Hierarchy::new([Tier::local(Arc::new(disk))], Arc::new(Idle), staging);
+    let cache = Hierarchy::new(
+        [Tier::local(Arc::new(disk))],
+        Arc::new(Noop::new()),
+        staging,
+    );
     let digest = ImageDigest::from_bytes([7; 32]);
     let base = BaseImage::new("/images/disk.qcow2", DiskFormat::Qcow2, digest);
     let packages = PackageSet::parse(Language::Python, ["a==1"]).unwrap();

@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 
-use hierarchy::{Hierarchy, Tier};
+use hierarchy::Hierarchy;
 
 use crate::common::{MockBuilder, spec, staging};
 use crate::journal::Journal;
-use crate::shelf::{Failure, Manner, Shelf, Workshop};
+use crate::shelf::{Workshop, tiers_of_which_the_remote_one_is_down};
 
 /// A cache whose remote shelf is down.
 pub(crate) fn cache() -> (tempfile::TempDir, Hierarchy) {
     let (root, staging) = staging();
     let journal = Journal::default();
-    let far = Shelf::new(1, true, &journal);
-    far.set_gets(Manner::Failing(Failure::Unavailable));
-    let tiers = [
-        Tier::local(Arc::new(Shelf::new(0, false, &journal))),
-        Tier::remote(Arc::new(far)),
-    ];
+    let tiers = tiers_of_which_the_remote_one_is_down(&journal);
     let workshop = Arc::new(Workshop::new(&journal));
     (root, Hierarchy::new(tiers, workshop, staging))
 }

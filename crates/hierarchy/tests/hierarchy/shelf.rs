@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use cache_layer::{
     BuildError, BuildErrorKind, CacheLayer, LayerError, LayerErrorKind, Lookup, Snapshot,
     SnapshotBuilder, Staging,
 };
+use hierarchy::Tier;
 
 use crate::common::{moved_to, snapshot};
 use crate::journal::{End, Journal, Op};
@@ -28,6 +29,16 @@ pub(crate) enum Manner {
 pub(crate) enum Failure {
     Unavailable,
     Denied,
+}
+
+/// A shelf that is there, and below it one that is not.
+pub(crate) fn tiers_of_which_the_remote_one_is_down(journal: &Journal) -> [Tier; 2] {
+    let far = Shelf::new(1, true, journal);
+    far.set_gets(Manner::Failing(Failure::Unavailable));
+    [
+        Tier::local(Arc::new(Shelf::new(0, false, journal))),
+        Tier::remote(Arc::new(far)),
+    ]
 }
 
 /// A layer of the name that it has in its stack, which keeps what it is given.
