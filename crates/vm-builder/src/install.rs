@@ -6,7 +6,7 @@ use cache_layer::{BuildError, BuildErrorKind, Phase, ResolvedPackage};
 use crate::command::{Command, OutputSink, OutputStream};
 use crate::guest_agent::GuestExit;
 use crate::host::VmHost;
-use crate::installer::{Installer, InstallerKind, remedy};
+use crate::installer::{CACHE, Installer, InstallerKind, remedy};
 use crate::network;
 use crate::output::Output;
 use crate::vm::Ready;
@@ -59,8 +59,7 @@ pub(crate) async fn install(
             guest_is_idle: true,
         });
     }
-    let list = guest.must(installer.list()).await?;
-    guest.must(installer.clean()).await?;
+    let list = guest.list_and_empty_the_cache().await?;
     Ok(installer.parse_list(&list))
 }
 
@@ -112,9 +111,12 @@ impl Guest<'_> {
         Ok(exit)
     }
 
-    /// Runs a step that does not fail in a guest that works, and gives its standard output.
-    async fn must(&mut self, argv: Vec<String>) -> Result<String, BuildError> {
-        let what = argv.join(" ");
+    /// The installer's list of what is installed. The one command does both, since a guest takes a tenth of a second
+    /// to start another.
+    async fn list_and_empty_the_cache(&mut self) -> Result<String, BuildError> {
+        const SCRIPT: &str = r#"cache=$1; shift; "$@" && exec rm -rf "$cache""#;
+        let script = ["sh", "-c", SCRIPT, "sh", CACHE].map(str::to_owned);
+        let argv = script.into_iter().chain(self.installer.list()).collect();
         let (mut stdout, mut output, mut length) = (Vec::new(), Output::default(), 0_usize);
         let exit = self
             .run(argv, &mut |stream, bytes| {
@@ -142,7 +144,7 @@ impl Guest<'_> {
                 format!("it ended with {}", exit.code()),
             )
         };
-        let context = format!("run `{what}` in the guest: {how}");
+        let context = format!("list what is installed in the guest: {how}");
         Err(BuildError::new(kind, context).with_output(output.all()))
     }
 }

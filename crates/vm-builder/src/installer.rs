@@ -46,6 +46,10 @@ impl InstallerKind {
     }
 }
 
+/// Where an installer keeps what it fetches, until it is done. On the disk and beside the packages, so that they
+/// are hard links into it and nothing is written twice.
+pub(crate) const CACHE: &str = "/opt/installer-cache";
+
 /// What is run in the guest, and how its answer reads.
 pub(crate) trait Installer: Send + Sync {
     /// The command that installs `packages`.
@@ -54,9 +58,6 @@ pub(crate) trait Installer: Send + Sync {
     /// The environment of that command, given the guest's proxy and, where the host has one of its own,
     /// the guest's path of the CA bundle.
     fn environment(&self, proxy: &str, ca_bundle: Option<&str>) -> Vec<(&'static str, String)>;
-
-    /// The command that removes what installing left behind and nobody needs.
-    fn clean(&self) -> Vec<String>;
 
     /// The command that lists what is installed.
     fn list(&self) -> Vec<String>;

@@ -1,15 +1,12 @@
 use cache_key::PackageSet;
 use cache_layer::{BuildErrorKind, ResolvedPackage};
 
-use super::{Installer, listed};
+use super::{CACHE, Installer, listed};
 
 pub(crate) struct Bun {
     pub(crate) program: String,
     pub(crate) folder: String,
 }
-
-/// On the disk and beside the packages, so that they are hard links into it and nothing is written twice.
-const CACHE: &str = "/opt/installer-cache";
 
 /// `$1`: bun. `$2`: the folder. The rest: the packages.
 const INSTALL: &str = include_str!("bun/install.sh");
@@ -40,10 +37,6 @@ impl Installer for Bun {
             variables.push(("NODE_EXTRA_CA_CERTS", path.to_owned()));
         }
         variables
-    }
-
-    fn clean(&self) -> Vec<String> {
-        ["rm", "-rf", CACHE].map(str::to_owned).into()
     }
 
     fn list(&self) -> Vec<String> {

@@ -1,15 +1,12 @@
 use cache_key::PackageSet;
 use cache_layer::{BuildErrorKind, ResolvedPackage};
 
-use super::{Installer, listed};
+use super::{CACHE, Installer, listed};
 
 pub(crate) struct Uv {
     pub(crate) program: String,
     pub(crate) python: String,
 }
-
-/// On the disk and beside the packages, so that they are hard links into it and nothing is written twice.
-const CACHE: &str = "/opt/installer-cache";
 
 impl Uv {
     fn pip(&self, verb: &str, rest: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -44,10 +41,6 @@ impl Installer for Uv {
             variables.push(("SSL_CERT_FILE", path.to_owned()));
         }
         variables
-    }
-
-    fn clean(&self) -> Vec<String> {
-        ["rm", "-rf", CACHE].map(str::to_owned).into()
     }
 
     fn list(&self) -> Vec<String> {
