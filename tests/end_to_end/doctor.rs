@@ -88,6 +88,10 @@ fn with_qemu_and_images(host: &Host, script: &str, images: &Path) -> Diagnosis {
 const KVM_ABORTS: &str = r#"
 case "$*" in *accel=kvm*) echo "failed to set MSR" >&2; exit 134;; esac
 exec "$qemu" "$@""#;
+/// Has KVM refused to a QEMU that is not root's, as it is where the device is root's alone.
+const KVM_REFUSED: &str = r#"
+case "$*" in *accel=kvm*) [ "$(id -u)" = 0 ] || { echo "failed to initialize kvm: Permission denied" >&2; exit 1; };; esac
+exec "$qemu" "$@""#;
 /// Has TCG do KVM's work, and take for ever over its own.
 const KVM_WORKS: &str = r#"
 case "$*" in *accel=tcg*) exec sleep 600;; esac
@@ -103,14 +107,12 @@ exec "$qemu" "${args[@]}""#;
 #[test]
 fn a_hypervisor_is_well_when_a_guest_runs_with_it_and_a_dead_one_is_a_warning() {
     let host = Host::new();
-    let here = Diagnosis::of(doctor(&host));
+    // The device may be root's alone.
+    let mut here = doctor(&host);
+    here.env("SNAPTIER_QEMU_USER", "own");
+    let here = Diagnosis::of(here);
     let is_kvm_alive = here.check("accelerator")["status"] == "ok";
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_err()
-    {
+    if !can_open_kvm() {
         // Neither a live nor a dead one is to be had: what is left to say is that there is none.
         here.says("accelerator", "warning", "/dev/kvm cannot be opened");
         return;
@@ -145,6 +147,29 @@ fn a_hypervisor_is_well_when_a_guest_runs_with_it_and_a_dead_one_is_a_warning() 
 }
 
 #[test]
+fn a_hypervisor_that_only_root_may_use_is_told_from_a_dead_one() {
+    let host = Host::new();
+    let said = with_qemu(&host, KVM_REFUSED);
+    if !can_open_kvm() {
+        said.says("accelerator", "warning", "/dev/kvm cannot be opened");
+    } else if rustix::process::geteuid().is_root() {
+        said.says("accelerator", "warning", "kvm is refused to user 60987");
+        said.says("accelerator", "warning", "--qemu-user own");
+    } else {
+        // Nobody else has a QEMU that runs as another user.
+        said.says("accelerator", "warning", "kvm runs no guest: failed to");
+    }
+}
+
+fn can_open_kvm() -> bool {
+    File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")
+        .is_ok()
+}
+
+#[test]
 fn an_imported_image_shows_by_its_agents_answer_whether_a_guest_runs() {
     let (host, dir) = (Host::new(), tempfile::tempdir().unwrap());
     let images = dir.path().join("images");
@@ -162,12 +187,7 @@ fn an_imported_image_shows_by_its_agents_answer_whether_a_guest_runs() {
 
     // The stand-in works here, whatever the real one does.
     let said = with_qemu_and_images(&host, KVM_WORKS, &images);
-    if File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm")
-        .is_ok()
-    {
+    if can_open_kvm() {
         said.says("accelerator", "ok", "kvm: the image ");
     } else {
         said.says("accelerator", "warning", "/dev/kvm cannot be opened");

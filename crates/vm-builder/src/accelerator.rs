@@ -9,8 +9,11 @@
 //! command line, on which its initial RAM disk powers off at once. Any other image knows nothing of that, and
 //! is there when its guest agent answers.
 
+mod fault;
+
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use cache_layer::BuildError;
@@ -22,6 +25,9 @@ use crate::handover::Handover;
 use crate::host::{VmHost, cannot_start_as};
 use crate::machine::{Args, machine_option};
 use crate::qemu::Qemu;
+use crate::qemu_user::Ids;
+
+pub use fault::AcceleratorFault;
 
 /// What executes the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,7 +47,7 @@ pub struct Probed {
     /// The best that works.
     pub accelerator: Accelerator,
     /// Why it is TCG, when it is.
-    pub fault: Option<String>,
+    pub fault: Option<AcceleratorFault>,
 }
 
 /// The word on the kernel's command line that makes the initial RAM disk of a base image power off.
@@ -76,13 +82,19 @@ impl Hypervisor {
     }
 
     /// The accelerator, if this process may use it; else why not.
-    fn open(self) -> Result<Accelerator, String> {
+    fn open(self) -> Result<Accelerator, AcceleratorFault> {
         if let Some(device) = self.device {
             let opened = std::fs::OpenOptions::new()
                 .read(true)
                 .write(true)
                 .open(device);
-            opened.map_err(|error| format!("{device} cannot be opened: {error}"))?;
+            opened.map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => AcceleratorFault::Denied { device },
+                _ => AcceleratorFault::NoDevice {
+                    device,
+                    reason: error.to_string(),
+                },
+            })?;
         }
         Ok(self.accelerator)
     }
@@ -92,7 +104,7 @@ impl Accelerator {
     /// Why this host's own hypervisor is out of the question, as far as that can be seen without a guest;
     /// `None` if only a guest can tell.
     #[must_use]
-    pub fn fault() -> Option<String> {
+    pub fn fault() -> Option<AcceleratorFault> {
         candidate().err()
     }
 
@@ -142,7 +154,7 @@ impl Accelerator {
 }
 
 impl Probed {
-    pub(crate) fn without(fault: String) -> Self {
+    pub(crate) fn without(fault: AcceleratorFault) -> Self {
         Self {
             accelerator: Accelerator::Tcg,
             fault: Some(fault),
@@ -151,17 +163,19 @@ impl Probed {
 }
 
 /// This host's own hypervisor, if there is one and this process may use it; else why not.
-pub(crate) fn candidate() -> Result<Accelerator, String> {
+pub(crate) fn candidate() -> Result<Accelerator, AcceleratorFault> {
     let os = std::env::consts::OS;
     match Hypervisor::of(os) {
         Some(hypervisor) => hypervisor.open(),
-        None => Err(format!("no hypervisor of {os} is known here")),
+        None => Err(AcceleratorFault::NoneKnown { os }),
     }
 }
 
 /// The first proof to succeed decides; a hypervisor that fails outright leaves TCG without waiting for its proof.
+/// `user` is who QEMU becomes, if that is another.
 pub(crate) async fn race(
     candidate: Accelerator,
+    user: Option<Ids>,
     proof: impl Future<Output = Proof>,
     tcg: impl Future<Output = Proof>,
 ) -> Result<Probed, BuildError> {
@@ -169,11 +183,11 @@ pub(crate) async fn race(
         biased;
         proved = proof => Ok(match proved? {
             Ok(()) => Probed { accelerator: candidate, fault: None },
-            Err(fault) => Probed::without(format!("{candidate} runs no guest: {fault}")),
+            Err(said) => Probed::without(AcceleratorFault::of_a_failed_guest(candidate, user, said)),
         }),
         proved = tcg => {
             proved?.unwrap_or_else(|fault| tracing::warn!(fault, "the TCG proof failed"));
-            Ok(Probed::without(format!("with {candidate} a guest hangs, or runs slower than without")))
+            Ok(Probed::without(AcceleratorFault::NoFaster { accelerator: candidate }))
         }
     }
 }
@@ -224,10 +238,11 @@ mod tests {
             accelerator: Accelerator::Kvm,
             device,
         };
-        let fault = hypervisor(Some("/dev/no-such-device")).open().unwrap_err();
-        assert!(
-            fault.starts_with("/dev/no-such-device cannot be opened: "),
-            "{fault}"
+        let device = "/dev/no-such-device";
+        let reason = "No such file or directory (os error 2)".to_owned();
+        assert_eq!(
+            hypervisor(Some(device)).open(),
+            Err(AcceleratorFault::NoDevice { device, reason })
         );
         assert_eq!(hypervisor(Some("/dev/null")).open(), Ok(Accelerator::Kvm));
         assert_eq!(hypervisor(None).open(), Ok(Accelerator::Kvm));
@@ -236,31 +251,61 @@ mod tests {
     #[tokio::test]
     async fn a_hypervisor_is_used_only_when_it_boots_a_guest_before_tcg_does() {
         for candidate in [Accelerator::Kvm, Accelerator::Hvf] {
-            let probed = race(candidate, ready(Ok(Ok(()))), pending()).await.unwrap();
+            let probed = race(candidate, None, ready(Ok(Ok(()))), pending());
+            let probed = probed.await.unwrap();
             let works = Probed {
                 accelerator: candidate,
                 fault: None,
             };
             assert_eq!(probed, works);
 
-            let hangs = race(candidate, pending(), ready(Ok(Ok(())))).await.unwrap();
-            assert_eq!(hangs.accelerator, Accelerator::Tcg);
-            assert!(hangs.fault.is_some());
+            let hangs = race(candidate, None, pending(), ready(Ok(Ok(()))));
+            let fault = AcceleratorFault::NoFaster {
+                accelerator: candidate,
+            };
+            assert_eq!(hangs.await.unwrap(), Probed::without(fault));
 
-            let fault = "failed to set MSR".to_owned();
-            let aborts = race(candidate, ready(Ok(Err(fault.clone()))), pending());
-            let aborts = aborts.await.unwrap();
-            assert_eq!(aborts.accelerator, Accelerator::Tcg);
-            let why = aborts.fault.unwrap();
-            assert_eq!(why, format!("{candidate} runs no guest: {fault}"));
+            let said = "failed to set MSR".to_owned();
+            let aborts = race(candidate, None, ready(Ok(Err(said.clone()))), pending());
+            let fault = AcceleratorFault::RunsNoGuest {
+                accelerator: candidate,
+                said,
+            };
+            assert_eq!(aborts.await.unwrap(), Probed::without(fault));
         }
     }
 
     #[tokio::test]
     async fn a_qemu_that_cannot_be_started_is_an_error_and_not_a_verdict() {
         let missing = || async { Err(BuildError::new(BuildErrorKind::Host, "start it")) };
-        race(Accelerator::Kvm, missing(), missing())
+        race(Accelerator::Kvm, None, missing(), missing())
             .await
             .unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_of_qemus_user_where_that_is_another_than_we_are() {
+        let said = "failed to initialize kvm: Permission denied".to_owned();
+        let accelerator = Accelerator::Kvm;
+        let user = Some(Ids { uid: 5, gid: 6 });
+        for (user, fault) in [
+            (
+                user,
+                AcceleratorFault::DeniedToQemu {
+                    accelerator,
+                    uid: 5,
+                },
+            ),
+            (
+                None,
+                AcceleratorFault::RunsNoGuest {
+                    accelerator,
+                    said: said.clone(),
+                },
+            ),
+        ] {
+            let refused = race(accelerator, user, ready(Ok(Err(said.clone()))), pending());
+            assert_eq!(refused.await.unwrap(), Probed::without(fault));
+        }
     }
 }

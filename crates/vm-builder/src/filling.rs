@@ -119,7 +119,7 @@ impl Filling<'_> {
             let accelerator = accelerator.to_string();
             phase.report(ProgressEvent::Slow {
                 accelerator: &accelerator,
-                why,
+                why: &why.to_string(),
             });
         }
         Ok(vm)

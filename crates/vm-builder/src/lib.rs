@@ -39,7 +39,7 @@ mod tail;
 mod vm;
 mod vms;
 
-pub use accelerator::{Accelerator, PROOF, Probed};
+pub use accelerator::{Accelerator, AcceleratorFault, PROOF, Probed};
 pub use builder::VmBuilder;
 pub use command::{Input, OutputSink, OutputStream};
 pub use guest_agent::GuestExit;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use cache_layer::{BuildError, BuildErrorKind};
 use tokio::sync::OnceCell;
 
-use crate::accelerator::{self, Accelerator, Probed, Proof, race};
+use crate::accelerator::{self, Accelerator, AcceleratorFault, Probed, Proof, race};
 use crate::deadline::Deadline;
 use crate::disk_chain::DiskChain;
 use crate::guest_image::GuestImage;
@@ -73,9 +73,9 @@ impl Vms {
     }
 
     /// What executes guests, and why nothing better does, where that was found.
-    pub(crate) fn slow(&self) -> Option<(Accelerator, &str)> {
+    pub(crate) fn slow(&self) -> Option<(Accelerator, &AcceleratorFault)> {
         let probed = self.0.accelerator.get()?;
-        Some((probed.accelerator, probed.fault.as_deref()?))
+        Some((probed.accelerator, probed.fault.as_ref()?))
     }
 
     /// The accelerator to use, probed once.
@@ -84,7 +84,7 @@ impl Vms {
             let probed = Box::pin(self.probe(image, scratch)).await?;
             if let Some(fault) = &probed.fault {
                 tracing::warn!(
-                    fault,
+                    %fault,
                     "no hypervisor works here, guests run several times slower"
                 );
             }
@@ -108,15 +108,17 @@ impl Vms {
             Err(fault) => return Ok(Probed::without(fault)),
             Ok(candidate) => candidate,
         };
+        let user = host.user.to_become();
         if image.knows_proof {
-            let tcg = Accelerator::Tcg.proof(host, image);
-            return race(candidate, candidate.proof(host, image), tcg).await;
+            let proof = |accelerator: Accelerator| accelerator.proof(host, image);
+            return race(candidate, user, proof(candidate), proof(Accelerator::Tcg)).await;
         }
-        let tcg = self.answers(Accelerator::Tcg, image, scratch);
+        let proof = |accelerator| self.answers(accelerator, image, scratch);
         Box::pin(race(
             candidate,
-            self.answers(candidate, image, scratch),
-            tcg,
+            user,
+            proof(candidate),
+            proof(Accelerator::Tcg),
         ))
         .await
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use snaptier::{Settings, guest_image};
-use vm_builder::{Accelerator, Probed, Vms};
+use vm_builder::{Accelerator, AcceleratorFault, Probed, Vms};
 
 use super::finding::Finding;
 use super::images::Images;
@@ -15,7 +15,7 @@ enum Seen {
     /// A guest was run.
     Probed { probed: Probed, by: String },
     /// There was no image to run; why a hypervisor is out of the question all the same.
-    NoImage(Option<String>),
+    NoImage(Option<AcceleratorFault>),
     /// No guest could be tried.
     Untried(String),
 }
@@ -72,16 +72,25 @@ fn judge(seen: &Seen) -> Finding {
     }
 }
 
-fn slow(check: &str, fault: &str) -> Finding {
-    let remedy = if fault.contains("Permission denied") {
-        "add this user to the group that may open it, kvm as a rule; guests run several times slower without"
-    } else if fault.contains("cannot be opened") {
-        "switch virtualization on in the firmware, or nested virtualization where this is a virtual machine itself; \
-         guests run several times slower without"
-    } else {
-        "use a host whose hypervisor lets guests run, if builds are too slow: guests run several times slower without"
+fn slow(check: &str, fault: &AcceleratorFault) -> Finding {
+    let remedy = match fault {
+        AcceleratorFault::Denied { .. } => {
+            "add this user to the group that may open it, kvm as a rule"
+        }
+        AcceleratorFault::DeniedToQemu { .. } => {
+            "let a group have it (`chgrp kvm /dev/kvm` and `chmod 660 /dev/kvm`), or, at your own risk, run QEMU as root \
+             (`--qemu-user own`)"
+        }
+        AcceleratorFault::NoDevice { .. } => {
+            "switch virtualization on in the firmware, or nested virtualization where this is a virtual machine itself"
+        }
+        _ => "use a host whose hypervisor lets guests run, if builds are too slow",
     };
-    Finding::warning(check, format!("{}: {fault}", Accelerator::Tcg), remedy)
+    Finding::warning(
+        check,
+        format!("{}: {fault}", Accelerator::Tcg),
+        format!("{remedy}; guests run several times slower without"),
+    )
 }
 
 #[cfg(test)]
@@ -91,15 +100,12 @@ mod tests {
 
     #[test]
     fn an_accelerator_is_well_only_when_a_guest_ran_with_it() {
-        let probed = |accelerator, fault: Option<&str>| Seen::Probed {
-            probed: Probed {
-                accelerator,
-                fault: fault.map(str::to_owned),
-            },
+        let probed = |accelerator, fault| Seen::Probed {
+            probed: Probed { accelerator, fault },
             by: "472e2b56".to_owned(),
         };
-        let denied = "/dev/kvm cannot be opened: Permission denied (os error 13)";
-        let absent = "/dev/kvm cannot be opened: No such file or directory (os error 2)";
+        let (accelerator, device) = (Accelerator::Kvm, "/dev/kvm");
+        let slow = |fault| probed(Accelerator::Tcg, Some(fault));
         for (seen, status, word) in [
             (
                 probed(Accelerator::Kvm, None),
@@ -108,20 +114,31 @@ mod tests {
             ),
             (probed(Accelerator::Hvf, None), Status::Ok, "hvf"),
             (
-                probed(
-                    Accelerator::Tcg,
-                    Some("kvm runs no guest: failed to set MSR"),
-                ),
+                slow(AcceleratorFault::RunsNoGuest {
+                    accelerator,
+                    said: "failed to set MSR".to_owned(),
+                }),
                 Status::Warning,
                 "tcg: kvm runs no guest: failed to set MSR",
             ),
             (
-                probed(Accelerator::Tcg, Some(denied)),
+                slow(AcceleratorFault::Denied { device }),
                 Status::Warning,
-                "group",
+                "add this user to the group",
             ),
             (
-                Seen::NoImage(Some(absent.to_owned())),
+                slow(AcceleratorFault::DeniedToQemu {
+                    accelerator,
+                    uid: 5,
+                }),
+                Status::Warning,
+                "--qemu-user own",
+            ),
+            (
+                Seen::NoImage(Some(AcceleratorFault::NoDevice {
+                    device,
+                    reason: "No such file or directory (os error 2)".to_owned(),
+                })),
                 Status::Warning,
                 "firmware",
             ),
