@@ -8,6 +8,7 @@
 //! Whoever writes a new tier needs this crate and `cache-key`, and nothing else of the workspace; `cache-layer-testkit`
 //! tries whether it keeps the contract.
 
+mod backoff;
 mod blocking;
 mod build_error;
 mod builder;
@@ -24,6 +25,7 @@ mod progress_channel;
 mod snapshot;
 mod staging;
 
+pub use backoff::backoff;
 pub use blocking::blocking;
 pub use build_error::{BuildError, BuildErrorKind};
 pub use builder::SnapshotBuilder;

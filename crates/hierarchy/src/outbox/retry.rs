@@ -1,8 +1,6 @@
 //! What becomes of an upload that failed: decided of what is known, with time and chance from outside.
 
-use std::time::Duration;
-
-use cache_layer::LayerErrorKind;
+use cache_layer::{LayerErrorKind, backoff};
 use jiff::{SignedDuration, Timestamp};
 
 use super::limits::OutboxLimits;
@@ -44,8 +42,7 @@ pub(super) fn decide(
     if failed.attempts >= limits.max_attempts.get() || is_old {
         return Verdict::GiveUp;
     }
-    let wait = longer(first, failed.attempts - 1).min(limits.longest_wait);
-    let wait = wait.mul_f64(1.0 - chance.clamp(0.0, 1.0) / 2.0);
+    let wait = backoff(first, limits.longest_wait, failed.attempts - 1, chance);
     Verdict::Again {
         at: now.checked_add(wait).unwrap_or(Timestamp::MAX),
     }
@@ -60,16 +57,10 @@ pub(super) fn is_due(limits: &OutboxLimits, next_try: Timestamp, now: Timestamp)
     next_try <= now || next_try > latest
 }
 
-fn longer(first: Duration, doublings: u32) -> Duration {
-    let factor = 1_u32.checked_shl(doublings);
-    factor
-        .and_then(|factor| first.checked_mul(factor))
-        .unwrap_or(Duration::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use std::num::NonZero;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -96,13 +87,13 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let seconds = |attempts| wait(TEMPORARY, attempts, 0.0).as_secs();
+        let seconds = |attempts| wait(TEMPORARY, attempts, 1.0).as_secs();
         assert_eq!([1, 2, 3, 4].map(seconds), [5, 10, 20, 40]);
         assert_eq!([14, 39].map(seconds), [6 * 3600, 6 * 3600]);
         assert_eq!(
-            wait(TEMPORARY, 1, 1.0),
+            wait(TEMPORARY, 1, 0.0),
             Duration::from_millis(2500),
-            "chance halves it"
+            "chance can halve it"
         );
     }
 
@@ -113,7 +104,7 @@ mod tests {
             LayerErrorKind::OutOfSpace,
             LayerErrorKind::Unavailable { temporary: false },
         ] {
-            assert_eq!(wait(kind, 1, 0.0), Duration::from_mins(15), "{kind:?}");
+            assert_eq!(wait(kind, 1, 1.0), Duration::from_mins(15), "{kind:?}");
         }
         for kind in [LayerErrorKind::Invalid, LayerErrorKind::Corrupt] {
             let limits = OutboxLimits::default();
@@ -157,10 +148,10 @@ mod tests {
             is_temporary: bool,
         ) {
             let kind = LayerErrorKind::Unavailable { temporary: is_temporary };
-            let (full, drawn) = (wait(kind, attempts, 0.0), wait(kind, attempts, chance));
+            let (full, drawn) = (wait(kind, attempts, 1.0), wait(kind, attempts, chance));
             prop_assert!(drawn <= full && drawn >= full / 2);
             prop_assert!(full <= OutboxLimits::default().longest_wait);
-            prop_assert!(attempts == 1 || full >= wait(kind, attempts - 1, 0.0));
+            prop_assert!(attempts == 1 || full >= wait(kind, attempts - 1, 1.0));
         }
     }
 }
