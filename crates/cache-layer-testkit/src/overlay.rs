@@ -51,12 +51,7 @@ impl Overlay {
     pub(crate) fn at(self, spec: &SnapshotSpec, path: &Path) -> io::Result<Snapshot> {
         let bytes = self.bytes(Some(spec.base_image()))?;
         fs::write(path, &bytes)?;
-        let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "cache-layer-testkit".to_owned(),
-            resolved: Vec::new(),
-            tools: Vec::new(),
-        };
+        let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "cache-layer-testkit");
         let manifest = Manifest::new(spec.canonical(), disk(&bytes), provenance);
         Ok(Snapshot::new(path, manifest))
     }
@@ -128,12 +123,7 @@ pub(crate) fn backing_file(file: &[u8]) -> Option<PathBuf> {
 }
 
 fn disk(bytes: &[u8]) -> Disk {
-    let blake3 = ContentDigest::of_reader(bytes);
-    Disk {
-        file_bytes: bytes.len() as u64,
-        virtual_bytes: VIRTUAL_BYTES,
-        blake3: blake3.expect("memory can always be read"),
-    }
+    Disk::of_reader(bytes, VIRTUAL_BYTES).expect("memory can always be read")
 }
 
 fn write_header(header: &mut [u8], base: Option<&BaseImage>) -> io::Result<()> {

@@ -27,18 +27,10 @@ impl ContentDigest {
     /// # Errors
     ///
     /// Reading failed.
-    pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
-        // BLAKE3 reaches its SIMD width only on chunks this large; `io::copy`'s 8 KiB would halve it.
-        let mut buffer = vec![0; 1 << 20];
+    pub fn of_reader(reader: impl Read) -> io::Result<Self> {
         let mut hasher = ContentHasher::new();
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(read) => hasher.update(&buffer[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        hasher.update_from(reader)?;
+        Ok(hasher.finish())
     }
 }
 
@@ -64,6 +56,25 @@ impl ContentHasher {
     /// The next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
+    }
+
+    /// All that `reader` gives until its end.
+    pub(crate) fn update_from(&mut self, mut reader: impl Read) -> io::Result<()> {
+        // BLAKE3 reaches its SIMD width only on chunks this large; `io::copy`'s 8 KiB would halve it.
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(read) => self.update(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// How many bytes it has seen.
+    pub(crate) fn seen(&self) -> u64 {
+        self.0.count()
     }
 
     /// The digest of all bytes seen.

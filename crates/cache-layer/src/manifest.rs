@@ -1,12 +1,12 @@
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 
 use cache_key::{CacheKey, CanonicalSpec};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::ContentDigest;
+use crate::{ContentDigest, ContentHasher};
 
 /// The manifest format that this crate writes. It reads this one and every older one.
 ///
@@ -79,6 +79,36 @@ pub struct ResolvedPackage {
     pub name: String,
     /// Its exact version.
     pub version: String,
+}
+
+impl Disk {
+    /// That of a file which `file` reads from its start. Blocks; about a second per GB or two.
+    ///
+    /// # Errors
+    ///
+    /// Reading failed.
+    pub fn of_reader(file: impl Read, virtual_bytes: u64) -> io::Result<Self> {
+        let mut hasher = ContentHasher::new();
+        hasher.update_from(file)?;
+        Ok(Self {
+            file_bytes: hasher.seen(),
+            virtual_bytes,
+            blake3: hasher.finish(),
+        })
+    }
+}
+
+impl Provenance {
+    /// That of a snapshot of which no more is known.
+    #[must_use]
+    pub fn new(built_at: Timestamp, built_by: impl Into<String>) -> Self {
+        Self {
+            built_at,
+            built_by: built_by.into(),
+            resolved: Vec::new(),
+            tools: Vec::new(),
+        }
+    }
 }
 
 impl Manifest {

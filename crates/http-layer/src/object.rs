@@ -4,8 +4,8 @@ use std::io::{self, Seek};
 
 use cache_key::{BaseImage, SnapshotSpec};
 use cache_layer::{
-    BoxError, ContentDigest, ContentHasher, Disk, LayerError, LayerErrorKind, Lookup,
-    MAX_MANIFEST_BYTES, Manifest, ManifestError, Snapshot, Staging, blocking,
+    BoxError, ContentHasher, Disk, LayerError, LayerErrorKind, Lookup, MAX_MANIFEST_BYTES,
+    Manifest, ManifestError, Snapshot, Staging, blocking,
 };
 use futures::{StreamExt, stream};
 use qcow2_header::{Qcow2Error, Qcow2Header, set_backing_file};
@@ -117,11 +117,7 @@ fn on_base_image(
     let path = base.path().to_string_lossy();
     set_backing_file(&mut file, &path, base.format().as_str())?;
     file.rewind()?;
-    Ok(Disk {
-        file_bytes: file.metadata()?.len(),
-        blake3: ContentDigest::of_reader(file)?,
-        ..disk
-    })
+    Ok(Disk::of_reader(file, disk.virtual_bytes)?)
 }
 
 /// The next bytes of an object that has more to come.

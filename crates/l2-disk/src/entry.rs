@@ -185,12 +185,8 @@ fn require_base_image(
 
 fn adopted(data: &Metadata) -> Provenance {
     let modified = data.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-    Provenance {
-        built_at: modified.try_into().unwrap_or_default(),
-        built_by: "unknown, found without a manifest".to_owned(),
-        resolved: Vec::new(),
-        tools: Vec::new(),
-    }
+    let built_at = modified.try_into().unwrap_or_default();
+    Provenance::new(built_at, "unknown, found without a manifest")
 }
 
 impl From<Fault> for Failure {

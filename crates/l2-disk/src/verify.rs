@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Seek;
 use std::path::Path;
 
-use cache_layer::{ContentDigest, Disk};
+use cache_layer::Disk;
 use qcow2_header::{Qcow2Error, vet_overlay};
 
 /// Has the structure of the disk `file` checked by us and by `qemu-img`, and says what its bytes are. Whether they
@@ -12,10 +12,5 @@ use qcow2_header::{Qcow2Error, vet_overlay};
 pub(crate) fn measure(mut file: &File, qemu_img: &Path) -> Result<Disk, Qcow2Error> {
     let header = vet_overlay(file, qemu_img)?;
     file.rewind().map_err(Qcow2Error::Io)?;
-    let blake3 = ContentDigest::of_reader(file).map_err(Qcow2Error::Io)?;
-    Ok(Disk {
-        file_bytes: header.file_bytes,
-        virtual_bytes: header.virtual_bytes,
-        blake3,
-    })
+    Disk::of_reader(file, header.virtual_bytes).map_err(Qcow2Error::Io)
 }

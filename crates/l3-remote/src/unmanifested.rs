@@ -28,12 +28,10 @@ pub(crate) async fn take_in(
     let key = spec.key();
     let _phase = InPhase::begin(receiver.progress, &key, Phase::Download);
     let total = Some(body.version().bytes);
-    let provenance = Provenance {
-        built_at: body.version().modified.unwrap_or(Timestamp::UNIX_EPOCH),
-        built_by: format!("unknown, found without a manifest in {source}"),
-        resolved: Vec::new(),
-        tools: Vec::new(),
-    };
+    let provenance = Provenance::new(
+        body.version().modified.unwrap_or(Timestamp::UNIX_EPOCH),
+        format!("unknown, found without a manifest in {source}"),
+    );
     let file = receiver.staging.file(&key);
     let disk = Unpacked::create(file.path(), 0);
     let disk = disk.map_err(|error| error.of_object(path))?;

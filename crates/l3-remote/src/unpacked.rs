@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 
 use cache_key::BaseImage;
-use cache_layer::{ContentDigest, ContentHasher, Disk, LayerError};
+use cache_layer::{ContentHasher, Disk, LayerError};
 use qcow2_header::{Qcow2Error, Qcow2Header, set_backing_file};
 use thiserror::Error;
 
@@ -169,11 +169,7 @@ impl Unpacked {
         let path = base.path().to_string_lossy();
         set_backing_file(&mut self.file, &path, base.format().as_str())?;
         self.file.rewind().map_err(UnpackedError::Io)?;
-        Ok(Disk {
-            file_bytes: self.file.metadata().map_err(UnpackedError::Io)?.len(),
-            blake3: ContentDigest::of_reader(&self.file).map_err(UnpackedError::Io)?,
-            ..disk
-        })
+        Disk::of_reader(&self.file, disk.virtual_bytes).map_err(UnpackedError::Io)
     }
 }
 

@@ -156,17 +156,8 @@ impl SnapshotBuilder for Copying {
 }
 
 fn manifest(spec: &SnapshotSpec, overlay: &Path) -> Manifest {
-    let disk = Disk {
-        file_bytes: overlay.metadata().unwrap().len(),
-        virtual_bytes: 4 << 20,
-        blake3: ContentDigest::of_file(overlay).unwrap(),
-    };
-    let provenance = Provenance {
-        built_at: Timestamp::UNIX_EPOCH,
-        built_by: "test".to_owned(),
-        resolved: Vec::new(),
-        tools: Vec::new(),
-    };
+    let disk = Disk::of_reader(fs::File::open(overlay).unwrap(), 4 << 20).unwrap();
+    let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "test");
     Manifest::new(spec.canonical(), disk, provenance)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use cache_key::DiskFormat;
-use cache_layer::{BuildError, BuildErrorKind, ContentDigest, Disk, blocking};
+use cache_layer::{BuildError, BuildErrorKind, Disk, blocking};
 use qcow2_header::{Qcow2Error, vet_overlay};
 use tokio::process::Command;
 
@@ -51,12 +51,7 @@ fn measure(qemu_img: &Path, path: &Path) -> Result<Disk, Qcow2Error> {
     let mut file = File::open(path)?;
     let header = vet_overlay(&file, qemu_img)?;
     file.rewind()?;
-    let blake3 = ContentDigest::of_reader(&file)?;
-    Ok(Disk {
-        file_bytes: header.file_bytes,
-        virtual_bytes: header.virtual_bytes,
-        blake3,
-    })
+    Ok(Disk::of_reader(&file, header.virtual_bytes)?)
 }
 
 async fn run(mut command: Command, program: &Path, what: &str) -> Result<(), BuildError> {

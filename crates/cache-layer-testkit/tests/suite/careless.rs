@@ -99,17 +99,8 @@ impl Careless {
     }
 
     fn invented(&self, spec: &SnapshotSpec) -> Snapshot {
-        let disk = Disk {
-            file_bytes: 0,
-            virtual_bytes: 0,
-            blake3: ContentDigest::of_reader(io::empty()).unwrap(),
-        };
-        let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "nobody".to_owned(),
-            resolved: Vec::new(),
-            tools: Vec::new(),
-        };
+        let disk = Disk::of_reader(io::empty(), 0).unwrap();
+        let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "nobody");
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Snapshot::new(self.root.join("nothing"), manifest)
     }

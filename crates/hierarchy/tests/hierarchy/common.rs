@@ -5,8 +5,8 @@ use std::fmt;
 use async_trait::async_trait;
 use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
 use cache_layer::{
-    BuildError, CacheLayer, ContentDigest, Disk, LayerError, Lookup, Manifest, Provenance,
-    Snapshot, SnapshotBuilder, Staging,
+    BuildError, CacheLayer, Disk, LayerError, Lookup, Manifest, Provenance, Snapshot,
+    SnapshotBuilder, Staging,
 };
 use jiff::Timestamp;
 use mockall::mock;
@@ -70,17 +70,8 @@ pub(crate) fn spec<'a>(packages: impl IntoIterator<Item = &'a str>) -> SnapshotS
 
 /// The snapshot of `spec` as `owner` has it.
 pub(crate) fn snapshot(spec: &SnapshotSpec, owner: &str) -> Snapshot {
-    let disk = Disk {
-        file_bytes: 3,
-        virtual_bytes: 512,
-        blake3: ContentDigest::of_reader(&b"abc"[..]).unwrap(),
-    };
-    let provenance = Provenance {
-        built_at: Timestamp::UNIX_EPOCH,
-        built_by: "test".to_owned(),
-        resolved: Vec::new(),
-        tools: Vec::new(),
-    };
+    let disk = Disk::of_reader(&b"abc"[..], 512).unwrap();
+    let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "test");
     let manifest = Manifest::new(spec.canonical(), disk, provenance);
     Snapshot::new(format!("/{owner}/{}.qcow2", spec.key()), manifest)
 }

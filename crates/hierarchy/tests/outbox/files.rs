@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
 use cache_layer::{
-    BuildError, CacheLayer, ContentDigest, Disk, LayerError, Lookup, Manifest, Provenance,
-    Snapshot, SnapshotBuilder, Staging,
+    BuildError, CacheLayer, Disk, LayerError, Lookup, Manifest, Provenance, Snapshot,
+    SnapshotBuilder, Staging,
 };
 use jiff::Timestamp;
 
@@ -152,16 +152,7 @@ pub(crate) fn spec(base: &Path, package: &str) -> SnapshotSpec {
 }
 
 pub(crate) fn manifest(spec: &SnapshotSpec) -> Manifest {
-    let disk = Disk {
-        file_bytes: BYTES.len() as u64,
-        virtual_bytes: 512,
-        blake3: ContentDigest::of_reader(BYTES).unwrap(),
-    };
-    let provenance = Provenance {
-        built_at: Timestamp::UNIX_EPOCH,
-        built_by: "test".to_owned(),
-        resolved: Vec::new(),
-        tools: Vec::new(),
-    };
+    let disk = Disk::of_reader(BYTES, 512).unwrap();
+    let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "test");
     Manifest::new(spec.canonical(), disk, provenance)
 }

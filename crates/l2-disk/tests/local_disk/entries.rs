@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cache_key::{Language, PackageSet, SnapshotSpec};
-use cache_layer::{CacheLayer, ContentDigest, Disk, LayerErrorKind, Lookup, Snapshot};
+use cache_layer::{CacheLayer, Disk, LayerErrorKind, Lookup, Snapshot};
 use l2_disk::DiskLayer;
 
 use crate::host::{Host, REQUESTS, overlay};
@@ -95,11 +95,8 @@ async fn an_entry_that_is_there_stays_when_the_same_snapshot_is_put_with_other_b
     let inode = host.entry().metadata().unwrap().ino();
     let other = host.dir.path().join("built again.qcow2");
     host.overlay(&other);
-    let disk = Disk {
-        file_bytes: other.metadata().unwrap().len(),
-        blake3: ContentDigest::of_file(&other).unwrap(),
-        ..*host.built().manifest().disk()
-    };
+    let virtual_bytes = host.built().manifest().disk().virtual_bytes;
+    let disk = Disk::of_reader(fs::File::open(&other).unwrap(), virtual_bytes).unwrap();
     let again = Snapshot::new(&other, host.built().manifest().with_disk(disk));
     let stored = host.layer.put(&again).await.unwrap();
     assert_eq!(stored.manifest(), host.built().manifest());

@@ -136,16 +136,11 @@ impl Disks {
     }
 
     pub(crate) fn manifest(&self, package: &str) -> Manifest {
-        let disk = Disk {
-            file_bytes: self.overlay.metadata().unwrap().len(),
-            virtual_bytes: virtual_bytes(&self.overlay),
-            blake3: ContentDigest::of_file(&self.overlay).unwrap(),
-        };
+        let file = fs::File::open(&self.overlay).unwrap();
+        let disk = Disk::of_reader(file, virtual_bytes(&self.overlay)).unwrap();
         let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "test".to_owned(),
             resolved: RESOLVED.map(resolved).into(),
-            tools: Vec::new(),
+            ..Provenance::new(Timestamp::UNIX_EPOCH, "test")
         };
         Manifest::new(self.spec(package).canonical(), disk, provenance)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cache_key::{BaseImage, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{ContentDigest, Disk, Manifest, Provenance, Snapshot, Staging};
+use cache_layer::{Disk, Manifest, Provenance, Snapshot, Staging};
 use jiff::Timestamp;
 
 pub(crate) struct Made {
@@ -37,17 +37,8 @@ impl Made {
             BaseImage::new(&base, DiskFormat::Qcow2, ImageDigest::from_bytes([1; 32])),
             PackageSet::parse(Language::Python, ["bench==1"]).unwrap(),
         );
-        let disk = Disk {
-            file_bytes: overlay.metadata().unwrap().len(),
-            virtual_bytes: DISK_BYTES,
-            blake3: ContentDigest::of_file(&overlay).unwrap(),
-        };
-        let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "bench".to_owned(),
-            resolved: Vec::new(),
-            tools: Vec::new(),
-        };
+        let disk = Disk::of_reader(fs::File::open(&overlay).unwrap(), DISK_BYTES).unwrap();
+        let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "bench");
         let manifest = Manifest::new(spec.canonical(), disk, provenance);
         Self {
             snapshot: Snapshot::new(overlay, manifest),

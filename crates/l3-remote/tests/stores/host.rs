@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use cache_key::{BaseImage, CacheKey, DiskFormat, ImageDigest, Language, PackageSet, SnapshotSpec};
-use cache_layer::{ContentDigest, Disk, Manifest, Provenance, Snapshot, StagedFile, Staging};
+use cache_layer::{Disk, Manifest, Provenance, Snapshot, StagedFile, Staging};
 use jiff::Timestamp;
 use l3_remote::RemoteLayer;
 
@@ -110,17 +110,9 @@ impl Host {
     }
 
     fn take(&self, file: StagedFile, spec: &SnapshotSpec) -> Snapshot {
-        let disk = Disk {
-            file_bytes: file.path().metadata().unwrap().len(),
-            virtual_bytes: virtual_bytes(file.path()),
-            blake3: ContentDigest::of_file(file.path()).unwrap(),
-        };
-        let provenance = Provenance {
-            built_at: Timestamp::UNIX_EPOCH,
-            built_by: "test".to_owned(),
-            resolved: Vec::new(),
-            tools: Vec::new(),
-        };
+        let bytes = fs::File::open(file.path()).unwrap();
+        let disk = Disk::of_reader(bytes, virtual_bytes(file.path())).unwrap();
+        let provenance = Provenance::new(Timestamp::UNIX_EPOCH, "test");
         Snapshot::new(
             file.path().to_owned(),
             Manifest::new(spec.canonical(), disk, provenance),
