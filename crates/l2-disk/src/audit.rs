@@ -59,14 +59,14 @@ pub(crate) fn verify(
 
 fn inspect(directory: &Directory, key: &CacheKey, audit: &Audit) -> Result<Audited, Failure> {
     let layout = &directory.layout;
-    let file = match pin(&layout.disk(key)).map_err(Failure::Io)? {
-        Pinned::File(file, _) => file,
+    let disk = match pin(&layout.disk(key)).map_err(Failure::Io)? {
+        Pinned::File(pin, _) => pin,
         Pinned::Absent | Pinned::Busy => return Ok(Audited::Absent),
         Pinned::NotAFile => return Err(Fault::NotAFile.into()),
     };
     let sidecar = Sidecar::read(&layout.sidecar(key))?;
-    let disk = measure(&file, &directory.qemu_img)?;
-    let header = Qcow2Header::read(&file)?;
+    let measured = measure(&disk, &directory.qemu_img)?;
+    let header = Qcow2Header::read(&*disk)?;
     let (named, _) = header.require_overlay()?;
     let backing = layout.resolve(named);
     let Some((sidecar, _)) = sidecar else {
@@ -76,7 +76,7 @@ fn inspect(directory: &Directory, key: &CacheKey, audit: &Audit) -> Result<Audit
     if spec.key().in_version(key.version()) != *key {
         return Err(Fault::OtherSpec.into());
     }
-    if disk != *sidecar.manifest.disk() {
+    if measured != *sidecar.manifest.disk() {
         return Err(Fault::Changed.into());
     }
     match audit.digest(&backing) {

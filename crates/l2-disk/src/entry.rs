@@ -1,6 +1,6 @@
 //! What is found under a key, and whether it is what was asked for.
 
-use std::fs::{self, File, Metadata};
+use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use qcow2_header::{Qcow2Error, Qcow2Header};
 use thiserror::Error;
 
 use crate::layout::Layout;
-use crate::pin::Pinned;
+use crate::pin::{Pin, Pinned};
 use crate::sidecar::{FileStat, Sidecar, SidecarFile};
 use crate::verify::measure;
 
@@ -31,17 +31,17 @@ pub(crate) enum Examined {
     Unusable(Fault),
 }
 
-/// An entry that can be used. It is locked against removal for as long as its file is open.
+/// An entry that can be used. It is locked against removal for as long as its pin is held.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) pin: File,
+    pub(crate) pin: Pin,
     pub(crate) manifest: Manifest,
 }
 
 /// An entry over the right base image that nobody has verified as it is now.
 #[derive(Debug)]
 pub(crate) struct Unproved {
-    pin: File,
+    pin: Pin,
     data: Metadata,
     /// Without one, somebody put it here by hand. With one, it was copied here from elsewhere, or tampered with.
     manifest: Option<Manifest>,
@@ -89,13 +89,13 @@ pub(crate) fn examine(
     spec: &SnapshotSpec,
     pin: fn(&Path) -> io::Result<Pinned>,
 ) -> io::Result<Examined> {
-    let (file, data) = match pin(&layout.disk(&spec.key()))? {
-        Pinned::File(file, data) => (file, data),
+    let (pin, data) = match pin(&layout.disk(&spec.key()))? {
+        Pinned::File(pin, data) => (pin, data),
         Pinned::Absent => return Ok(Examined::Absent),
         Pinned::Busy => return Ok(Examined::Busy),
         Pinned::NotAFile => return Ok(Examined::Unusable(Fault::NotAFile)),
     };
-    match judge(layout, spec, file, data) {
+    match judge(layout, spec, pin, data) {
         Ok(examined) => Ok(examined),
         Err(Failure::Fault(fault)) => Ok(Examined::Unusable(fault)),
         Err(Failure::Io(error)) => Err(error),
@@ -106,7 +106,7 @@ pub(crate) fn examine(
 fn judge(
     layout: &Layout,
     spec: &SnapshotSpec,
-    pin: File,
+    pin: Pin,
     data: Metadata,
 ) -> Result<Examined, Failure> {
     let sidecar = Sidecar::read(&layout.sidecar(&spec.key()))?;
@@ -116,7 +116,7 @@ fn judge(
     {
         return Err(Fault::OtherSpec.into());
     }
-    let header = Qcow2Header::read(&pin)?;
+    let header = Qcow2Header::read(&*pin)?;
     require_base_image(layout, spec, &header)?;
     let manifest = match sidecar {
         Some((sidecar, file)) if sidecar.file == FileStat::of(&data) => {

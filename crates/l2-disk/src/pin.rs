@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, Metadata, TryLockError};
 use std::io;
+use std::ops::Deref;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -15,8 +16,8 @@ pub(crate) enum Pinned {
     Busy,
     /// A directory, a symbolic link, a pipe: nothing of ours.
     NotAFile,
-    /// The open file. Nobody removes the entry for as long as it is open.
-    File(File, Metadata),
+    /// Nobody removes the entry for as long as the pin is held.
+    File(Pin, Metadata),
 }
 
 /// Whether an entry may be removed.
@@ -30,43 +31,71 @@ pub(crate) enum Claim {
     /// A snapshot that was handed out, by any process, holds it.
     InUse,
     /// Nobody uses it, and whoever begins to waits until this is dropped.
-    Granted(#[expect(dead_code, reason = "open is what keeps the lock")] File),
+    Granted(#[expect(dead_code, reason = "held is what keeps the lock")] Pin),
+}
+
+/// An open disk that is locked until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pin(File);
+
+impl Pin {
+    /// Locks the disk against removal, waiting for whoever is about to remove it.
+    pub(crate) fn shared(file: File) -> io::Result<Self> {
+        file.lock_shared()?;
+        Ok(Self(file))
+    }
+}
+
+impl Deref for Pin {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        // To close it is not enough: a process that is being started has a copy of each open file until its program
+        // begins, and the lock belongs to all copies.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Opens the disk at `path` and locks it against removal, waiting for whoever is about to remove it.
 pub(crate) fn pin(path: &Path) -> io::Result<Pinned> {
-    pin_with(path, |file| file.lock_shared().map(|()| true))
+    pin_with(path, |file| Pin::shared(file).map(Some))
 }
 
 /// The same without waiting.
 pub(crate) fn try_pin(path: &Path) -> io::Result<Pinned> {
     pin_with(path, |file| match file.try_lock_shared() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
+        Ok(()) => Ok(Some(Pin(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
     })
 }
 
 /// The same without a lock, for whoever only looks: nobody is kept from anything.
 pub(crate) fn peek(path: &Path) -> io::Result<Pinned> {
-    pin_with(path, |_| Ok(true))
+    pin_with(path, |file| Ok(Some(Pin(file))))
 }
 
-fn pin_with(path: &Path, lock: impl Fn(&File) -> io::Result<bool>) -> io::Result<Pinned> {
+fn pin_with(path: &Path, lock: impl FnOnce(File) -> io::Result<Option<Pin>>) -> io::Result<Pinned> {
     let Some(file) = open(path)? else {
         return absent_or_no_file(path);
     };
     // Before anything is looked at: whoever removes entries leaves alone what is locked.
-    if !lock(&file)? {
+    let Some(pin) = lock(file)? else {
         return Ok(Pinned::Busy);
-    }
-    let data = file.metadata()?;
+    };
+    let data = pin.metadata()?;
     if !data.is_file() {
         return Ok(Pinned::NotAFile);
     }
     // It may have been removed between the two.
     Ok(match is_still_at(&data, path)? {
-        true => Pinned::File(file, data),
+        true => Pinned::File(pin, data),
         false => Pinned::Absent,
     })
 }
@@ -88,8 +117,9 @@ pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
         Err(TryLockError::WouldBlock) => return Ok(Claim::InUse),
         Err(TryLockError::Error(error)) => return Err(error),
     }
+    let pin = Pin(file);
     Ok(match is_still_at(&data, path)? {
-        true => Claim::Granted(file),
+        true => Claim::Granted(pin),
         // Somebody put another one there, and uses it.
         false => Claim::InUse,
     })
@@ -129,5 +159,27 @@ fn is_still_at(open: &Metadata, path: &Path) -> io::Result<bool> {
         Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_free_when_it_is_let_go_though_a_process_that_just_starts_has_a_copy_of_the_file()
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        fs::write(&disk, "").unwrap();
+        let Pinned::File(pin, _) = pin(&disk).unwrap() else {
+            panic!("it is there");
+        };
+        let of_the_child = pin.try_clone().unwrap();
+        assert!(matches!(claim(&disk).unwrap(), Claim::InUse));
+        drop(pin);
+        let claimed = claim(&disk).unwrap();
+        assert!(matches!(claimed, Claim::Granted(_)), "{claimed:?}");
+        drop((claimed, of_the_child));
     }
 }

@@ -14,7 +14,7 @@ use crate::catalog::disk_bytes;
 use crate::copy::copy;
 use crate::entry::Found;
 use crate::layout::Layout;
-use crate::pin::{Pinned, pin};
+use crate::pin::{Pin, Pinned, pin};
 use crate::removal::sync_dir;
 use crate::sidecar::{FileStat, Sidecar};
 use crate::verify::measure;
@@ -41,9 +41,9 @@ pub(crate) fn publish(
         .map_err(io("protect the snapshot"))?;
     file.sync_all()
         .map_err(io("write to the end the snapshot"))?;
-    file.lock_shared().map_err(io("lock the snapshot"))?;
+    let pin = Pin::shared(file).map_err(io("lock the snapshot"))?;
 
-    let data = file.metadata().map_err(io("look at the snapshot"))?;
+    let data = pin.metadata().map_err(io("look at the snapshot"))?;
     let manifest = snapshot.manifest().as_ref().clone();
     let sidecar = Sidecar {
         manifest,
@@ -53,7 +53,7 @@ pub(crate) fn publish(
     fs::rename(staged.path(), layout.disk(key)).map_err(io("publish"))?;
     sync_dir(layout.root()).map_err(io("write to the end the directory of"))?;
     Ok(Found {
-        pin: file,
+        pin,
         manifest: sidecar.manifest,
     })
 }
@@ -74,18 +74,18 @@ fn require_place(path: &Path, key: &CacheKey) -> Result<(), LayerError> {
 /// The entry that is there already, if it is one of the same request over the same base image, and the very file
 /// that was verified. It stays, whatever bytes the new one has: overlays may stand on it.
 pub(crate) fn already_there(layout: &Layout, snapshot: &Snapshot) -> Option<Found> {
-    let Ok(Pinned::File(file, data)) = pin(&layout.disk(snapshot.key())) else {
+    let Ok(Pinned::File(pin, data)) = pin(&layout.disk(snapshot.key())) else {
         return None;
     };
     let (sidecar, sidecar_file) = Sidecar::read(&layout.sidecar(snapshot.key())).ok()??;
     let backing = |file: &File| Some(Qcow2Header::read(file).ok()?.backing);
     let is_same = sidecar.manifest.spec() == snapshot.manifest().spec()
         && sidecar.file == FileStat::of(&data)
-        && backing(&file)? == backing(&File::open(snapshot.path()).ok()?)?;
+        && backing(&pin)? == backing(&File::open(snapshot.path()).ok()?)?;
     is_same.then(|| {
         sidecar_file.mark_used();
         Found {
-            pin: file,
+            pin,
             manifest: sidecar.manifest,
         }
     })
