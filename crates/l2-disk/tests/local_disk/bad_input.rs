@@ -80,10 +80,10 @@ async fn a_manifest_of_a_gigabyte_is_not_read() {
     sidecar.unwrap().set_len(1 << 30).unwrap();
     let before = peak_memory();
     assert!(!host.get().await.is_hit());
-    assert!(peak_memory() - before < 256 << 20);
+    assert!(peak_memory() < before + (256 << 20));
 }
 
-/// The most memory that this process has ever had, in bytes.
+/// The most memory that this process has ever had, in bytes, by a count that may lag behind.
 fn peak_memory() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"));
