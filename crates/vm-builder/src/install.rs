@@ -42,16 +42,28 @@ pub(crate) async fn install(
         has_ca_bundle: false,
     };
     guest.hand_in_ca_bundle().await?;
-    let mut output = Output::default();
-    let argv = installer.install(packages);
+    let script = script(installer.as_ref(), packages)?;
+    let (mut list, mut output, mut length) = (Vec::new(), Output::default(), 0_usize);
     let exit = guest
-        .run(argv, &mut |stream, bytes| {
-            output.push(stream, bytes, on_line);
+        .run(script, &mut |stream, bytes| {
+            match stream {
+                OutputStream::Stdout => {
+                    length = length.saturating_add(bytes.len());
+                    let room = LONGEST_LIST.saturating_sub(list.len()).min(bytes.len());
+                    list.extend_from_slice(&bytes[..room]);
+                }
+                OutputStream::Stderr => output.push(bytes, on_line),
+            }
             Ok(())
         })
         .await?;
+    let said = output.text();
+    if exit.code() == NOT_LISTED {
+        let context = "list what is installed in the guest";
+        let error = BuildError::new(BuildErrorKind::Internal, context);
+        return Err(error.with_output(said).into());
+    }
     if !exit.is_success() {
-        let said = output.all();
         let remedy = remedy(&said).map(|remedy| format!(": {remedy}"));
         let context = format!("install {packages}{}", remedy.unwrap_or_default());
         return Err(NotInstalled {
@@ -59,8 +71,36 @@ pub(crate) async fn install(
             guest_is_idle: true,
         });
     }
-    let list = guest.list_and_empty_the_cache().await?;
-    Ok(installer.parse_list(&list))
+    if length > LONGEST_LIST {
+        // No installer does that: it is the packages' doing.
+        let context =
+            format!("list what is installed in the guest: more than {LONGEST_LIST} bytes");
+        return Err(BuildError::new(BuildErrorKind::Packages, context).into());
+    }
+    Ok(installer.parse_list(&String::from_utf8_lossy(&list)))
+}
+
+/// How the script ends when all is installed and cannot be listed. No installer ends like this.
+const NOT_LISTED: u8 = 97;
+
+/// Installs, saying so on standard error, then writes the list of what is installed to standard output, and removes
+/// what nobody needs any more. All in one, since it takes a guest a tenth of a second to be told the next thing.
+fn script(installer: &dyn Installer, packages: &PackageSet) -> Result<Vec<String>, BuildError> {
+    let quoted = |argv: &[String]| {
+        let words = argv.iter().map(String::as_str);
+        shlex::try_join(words).map_err(|error| {
+            let context = format!("install {packages}");
+            BuildError::new(BuildErrorKind::Internal, context).with_source(error)
+        })
+    };
+    let (install, list) = (
+        quoted(&installer.install(packages))?,
+        quoted(&installer.list())?,
+    );
+    let script = format!(
+        "{{ {install}; }} >&2 || exit\n{{ {list} && rm -rf {CACHE}; }} || exit {NOT_LISTED}"
+    );
+    Ok(["sh".to_owned(), "-c".to_owned(), script].into())
 }
 
 struct Guest<'a> {
@@ -109,43 +149,6 @@ impl Guest<'_> {
             .command(Phase::Install, command, Some(time_out))
             .await?;
         Ok(exit)
-    }
-
-    /// The installer's list of what is installed. The one command does both, since a guest takes a tenth of a second
-    /// to start another.
-    async fn list_and_empty_the_cache(&mut self) -> Result<String, BuildError> {
-        const SCRIPT: &str = r#"cache=$1; shift; "$@" && exec rm -rf "$cache""#;
-        let script = ["sh", "-c", SCRIPT, "sh", CACHE].map(str::to_owned);
-        let argv = script.into_iter().chain(self.installer.list()).collect();
-        let (mut stdout, mut output, mut length) = (Vec::new(), Output::default(), 0_usize);
-        let exit = self
-            .run(argv, &mut |stream, bytes| {
-                if stream == OutputStream::Stdout {
-                    length = length.saturating_add(bytes.len());
-                    let room = LONGEST_LIST.saturating_sub(stdout.len()).min(bytes.len());
-                    stdout.extend_from_slice(&bytes[..room]);
-                }
-                output.push(stream, bytes, &mut |_| {});
-                Ok(())
-            })
-            .await?;
-        if exit.is_success() && length <= LONGEST_LIST {
-            return Ok(String::from_utf8_lossy(&stdout).into_owned());
-        }
-        let (kind, how) = if exit.is_success() {
-            // No installer does that: it is the packages' doing.
-            (
-                BuildErrorKind::Packages,
-                format!("it wrote more than {LONGEST_LIST} bytes"),
-            )
-        } else {
-            (
-                BuildErrorKind::Internal,
-                format!("it ended with {}", exit.code()),
-            )
-        };
-        let context = format!("list what is installed in the guest: {how}");
-        Err(BuildError::new(kind, context).with_output(output.all()))
     }
 }
 

@@ -2,26 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::command::OutputStream;
-
-/// The last lines that a step wrote, each stream for itself.
+/// The last lines that an installer wrote.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    stdout: Lines,
-    stderr: Lines,
-    told: usize,
-}
-
-#[derive(Debug, Default)]
-struct Lines {
     whole: VecDeque<String>,
     /// Bytes in `whole`.
     bytes: usize,
     /// What came after the last line feed.
     rest: Vec<u8>,
+    told: usize,
 }
 
-/// Bytes of lines that are kept of each stream: the last ones, which say why it failed.
+/// Bytes of lines that are kept: the last ones, which say why it failed.
 const MOST_BYTES: usize = 256 << 10;
 const LONGEST_LINE: usize = 4 << 10;
 /// Lines that are told as they come.
@@ -29,30 +21,7 @@ const MOST_TOLD: usize = 10_000;
 
 impl Output {
     /// Takes what was written, and tells the lines that it ends.
-    pub(crate) fn push(&mut self, stream: OutputStream, bytes: &[u8], tell: &mut dyn FnMut(&str)) {
-        let lines = match stream {
-            OutputStream::Stdout => &mut self.stdout,
-            OutputStream::Stderr => &mut self.stderr,
-        };
-        let told = &mut self.told;
-        lines.push(bytes, &mut |line| {
-            *told = told.saturating_add(1);
-            match (*told).cmp(&MOST_TOLD) {
-                std::cmp::Ordering::Less => tell(line),
-                std::cmp::Ordering::Equal => tell("… and more, which is not shown"),
-                std::cmp::Ordering::Greater => {}
-            }
-        });
-    }
-
-    /// What is kept of both, standard error last.
-    pub(crate) fn all(&self) -> String {
-        [self.stdout.text(), self.stderr.text()].concat()
-    }
-}
-
-impl Lines {
-    fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(&str)) {
+    pub(crate) fn push(&mut self, bytes: &[u8], tell: &mut dyn FnMut(&str)) {
         for &byte in bytes {
             match byte {
                 b'\n' => self.end_line(tell),
@@ -65,7 +34,12 @@ impl Lines {
     fn end_line(&mut self, tell: &mut dyn FnMut(&str)) {
         let line = shown(&self.rest).trim_end().to_owned();
         self.rest.clear();
-        tell(&line);
+        self.told = self.told.saturating_add(1);
+        match self.told.cmp(&MOST_TOLD) {
+            std::cmp::Ordering::Less => tell(&line),
+            std::cmp::Ordering::Equal => tell("… and more, which is not shown"),
+            std::cmp::Ordering::Greater => {}
+        }
         self.bytes += line.len() + 1;
         self.whole.push_back(line);
         while self.bytes > MOST_BYTES {
@@ -76,7 +50,8 @@ impl Lines {
         }
     }
 
-    fn text(&self) -> String {
+    /// What is kept.
+    pub(crate) fn text(&self) -> String {
         let rest = shown(&self.rest);
         let whole = self.whole.iter().flat_map(|line| [line.as_str(), "\n"]);
         whole.chain([rest.as_ref()]).collect()
@@ -100,35 +75,32 @@ mod tests {
         let mut told = Vec::new();
         let mut output = Output::default();
         for bytes in [&b"\x1b[2Jone\r\ntw"[..], b"o\nthree"] {
-            output.push(OutputStream::Stdout, bytes, &mut |line| {
+            output.push(bytes, &mut |line| {
                 told.push(line.to_owned());
             });
         }
-        output.push(OutputStream::Stderr, b"four\n", &mut |line| {
-            told.push(line.to_owned());
-        });
-        assert_eq!(told, ["[2Jone", "two", "four"]);
-        assert_eq!(output.all(), "[2Jone\ntwo\nthreefour\n");
+        assert_eq!(told, ["[2Jone", "two"]);
+        assert_eq!(output.text(), "[2Jone\ntwo\nthree");
     }
 
     #[test]
     fn of_a_flood_the_last_is_kept_and_the_first_lines_are_told() {
         let mut output = Output::default();
         let mut told = 0;
-        output.push(OutputStream::Stdout, &vec![b'x'; 8 << 20], &mut |_| {
+        output.push(&vec![b'x'; 8 << 20], &mut |_| {
             told += 1;
         });
         for n in 0..3 * MOST_TOLD {
             let line = format!("{n} {}\n", "y".repeat(90));
-            output.push(OutputStream::Stdout, line.as_bytes(), &mut |_| told += 1);
+            output.push(line.as_bytes(), &mut |_| told += 1);
         }
         assert_eq!(told, MOST_TOLD);
-        let kept = output.all();
+        let kept = output.text();
         assert!(kept.len() <= MOST_BYTES, "{}", kept.len());
         assert!(kept.contains("29999 y"));
         for _ in 0..2 * MOST_BYTES {
-            output.push(OutputStream::Stdout, b"\n", &mut |_| {});
+            output.push(b"\n", &mut |_| {});
         }
-        assert_eq!(output.stdout.whole.len(), MOST_BYTES);
+        assert_eq!(output.whole.len(), MOST_BYTES);
     }
 }
