@@ -12,6 +12,7 @@ use tokio::net::UnixStream;
 
 use crate::guest_agent::{GuestAgent, GuestAgentError, GuestExit};
 use crate::machine::{STDERR_PORT, STDIN_PORT, STDOUT_PORT};
+use crate::qmp::StdoutClosings;
 
 /// Our ends of the ports that carry the standard streams.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Command<'_> {
         self,
         agent: &GuestAgent,
         streams: &mut Streams,
+        closings: StdoutClosings,
     ) -> Result<GuestExit, CommandError> {
         let pid = agent
             .start(
@@ -80,7 +82,7 @@ impl Command<'_> {
             stdout,
             stderr,
         } = streams;
-        let ended = agent.ended(pid);
+        let ended = agent.ended(pid, closings);
         let fed = feed(input, stdin);
         tokio::pin!(ended, fed);
         let mut is_fed = false;

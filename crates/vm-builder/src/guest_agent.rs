@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 
 use crate::agent_channel::{AgentChannel, ChannelError};
+use crate::qmp::StdoutClosings;
 
 /// A connection to the agent in a guest, which may be a stranger's.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ pub(crate) enum GuestAgentError {
     },
 }
 
-/// The agent tells nobody when a command ends, so it is asked again, ever more rarely.
+/// The agent tells nobody when a command ends, so it is asked again, ever more rarely unless there is a sign.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 const RAREST_LOOK: Duration = Duration::from_millis(150);
 /// The agent does nothing for long in answering: what takes time is asked for again and again.
@@ -96,16 +97,22 @@ impl GuestAgent {
         Ok(GuestPid(self.ask(exec).await?.pid))
     }
 
-    /// Waits until a started command has ended.
-    pub(crate) async fn ended(&self, pid: GuestPid) -> Result<GuestExit, GuestAgentError> {
+    /// Waits until a started command has ended, of which a closing is a sign.
+    pub(crate) async fn ended(
+        &self,
+        pid: GuestPid,
+        mut closings: StdoutClosings,
+    ) -> Result<GuestExit, GuestAgentError> {
         let mut pause = FIRST_LOOK;
         loop {
             let status = self.ask(qga::guest_exec_status { pid: pid.0 }).await?;
             if status.exited {
                 return exit(status.exitcode, status.signal);
             }
-            tokio::time::sleep(pause).await;
-            pause = RAREST_LOOK.min(pause * 2);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = RAREST_LOOK.min(pause * 2),
+                () = closings.next() => pause = FIRST_LOOK,
+            }
         }
     }
 
@@ -187,6 +194,7 @@ mod tests {
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
 
     use super::*;
+    use crate::qmp::Qmp;
 
     #[test]
     fn an_exit_is_a_code_or_a_signal_and_nothing_else() {
@@ -245,7 +253,8 @@ mod tests {
                 "{{\"return\": {{\"exited\": true, \"exitcode\": 4294967296}}, \"id\": {id}}}\n"
             )
         });
-        let error = agent.ended(GuestPid(1)).await.unwrap_err();
+        let closings = Qmp::open(UnixStream::pair().unwrap().0).stdout_closings();
+        let error = agent.ended(GuestPid(1), closings).await.unwrap_err();
         assert_eq!(
             error.to_string(),
             "the guest agent answered nonsense to `guest-exec-status`: an exit with 4294967296, which is no byte"

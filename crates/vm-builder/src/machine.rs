@@ -65,6 +65,8 @@ const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 pub(crate) const STDIN_PORT: &str = "snaptier.stdin";
 pub(crate) const STDOUT_PORT: &str = "snaptier.stdout";
 pub(crate) const STDERR_PORT: &str = "snaptier.stderr";
+/// QEMU's own name for the device that is [`STDOUT_PORT`].
+pub(crate) const STDOUT: &str = "stdout";
 
 impl Machine {
     /// The machine of these parts.
@@ -134,13 +136,13 @@ impl Machine {
         for (id, socket, name) in [
             ("agent", sockets.agent, AGENT_PORT),
             ("stdin", sockets.stdin, STDIN_PORT),
-            ("stdout", sockets.stdout, STDOUT_PORT),
+            (STDOUT, sockets.stdout, STDOUT_PORT),
             ("stderr", sockets.stderr, STDERR_PORT),
         ] {
             args.chardev(id, socket);
             args.option(
                 "-device",
-                format!("virtserialport,chardev={id},name={name}"),
+                format!("virtserialport,id={id},chardev={id},name={name}"),
             );
         }
         if let Some(socket) = sockets.network {
@@ -330,13 +332,13 @@ mod tests {
 -serial chardev:console
 -device virtio-serial-pci
 -chardev socket,id=agent,fd=5
--device virtserialport,chardev=agent,name=org.qemu.guest_agent.0
+-device virtserialport,id=agent,chardev=agent,name=org.qemu.guest_agent.0
 -chardev socket,id=stdin,fd=6
--device virtserialport,chardev=stdin,name=snaptier.stdin
+-device virtserialport,id=stdin,chardev=stdin,name=snaptier.stdin
 -chardev socket,id=stdout,fd=7
--device virtserialport,chardev=stdout,name=snaptier.stdout
+-device virtserialport,id=stdout,chardev=stdout,name=snaptier.stdout
 -chardev socket,id=stderr,fd=8
--device virtserialport,chardev=stderr,name=snaptier.stderr";
+-device virtserialport,id=stderr,chardev=stderr,name=snaptier.stderr";
     const NETWORK: &str = "
 -netdev stream,id=net,server=off,addr.type=fd,addr.str=9
 -device virtio-net-pci,netdev=net,mac=52:54:00:12:34:56,romfile=";

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::machine::STDOUT;
+
 /// A connection to a QEMU.
 #[derive(Debug)]
 pub(crate) struct Qmp {
@@ -30,6 +32,18 @@ pub(crate) struct Seen {
     pub(crate) shutdown: Option<Shutdown>,
     /// What befell the machine first.
     pub(crate) fault: Option<MachineFault>,
+    /// How often the guest has closed the port that carries standard output.
+    stdout_closings: u64,
+}
+
+/// Tells when the guest closes the port that carries standard output, as a command does that ends.
+///
+/// A sign, not a proof: a command may close it earlier, or leave it to others who still have it open. QEMU tells of
+/// a port once a second at most, the first change at once.
+#[derive(Debug)]
+pub(crate) struct StdoutClosings {
+    seen: watch::Receiver<Seen>,
+    heard_of: u64,
 }
 
 /// Why a machine stopped.
@@ -98,6 +112,13 @@ impl Qmp {
         }
     }
 
+    /// The closings of standard output's port from now on.
+    pub(crate) fn stdout_closings(&self) -> StdoutClosings {
+        let seen = self.seen.clone();
+        let heard_of = seen.borrow().stdout_closings;
+        StdoutClosings { seen, heard_of }
+    }
+
     /// All that QEMU has told in its life. Asked after its end: the channel ends with it, and what came before its
     /// end is read before it.
     pub(crate) async fn last_seen(&self) -> Seen {
@@ -105,6 +126,19 @@ impl Qmp {
         while seen.changed().await.is_ok() {}
         let last = seen.borrow();
         last.clone()
+    }
+}
+
+impl StdoutClosings {
+    /// Waits for the next one, for ever if there is none. Dropping the future loses none.
+    pub(crate) async fn next(&mut self) {
+        let heard_of = self.heard_of;
+        let closed = self.seen.wait_for(|seen| seen.stdout_closings > heard_of);
+        let closings = closed.await.map(|seen| seen.stdout_closings);
+        match closings {
+            Ok(closings) => self.heard_of = closings,
+            Err(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -160,6 +194,12 @@ impl Seen {
                 data["reason"].as_str().unwrap_or_default(),
             ),
             Some("GUEST_PANICKED") => MachineFault::Panicked,
+            Some("VSERPORT_CHANGE") => {
+                if data["id"] == STDOUT && data["open"] == false {
+                    self.stdout_closings += 1;
+                }
+                return;
+            }
             _ => return,
         };
         self.fault.get_or_insert(fault);
@@ -177,6 +217,7 @@ fn disk_fault(is_no_space: bool, reason: &str) -> MachineFault {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
     use super::*;
@@ -227,6 +268,35 @@ mod tests {
         assert!(seen.has_greeted);
         assert_eq!(seen.fault, Some(MachineFault::DiskLimit));
         assert_eq!(seen.shutdown, Some(Shutdown::Rebooted));
+    }
+
+    #[tokio::test]
+    async fn only_the_closing_of_standard_output_counts_as_one() {
+        let change = |id: &str, open: bool| {
+            format!(
+                r#"{{{STAMP}, "event": "VSERPORT_CHANGE", "data": {{"id": "{id}", "open": {open}}}}}"#
+            )
+        };
+        let changes = [("stdout", true), ("stderr", false), ("stdout", false)];
+        let changes = changes.map(|(id, open)| change(id, open));
+        for (heard, closings) in [(2, 0), (3, 1)] {
+            let events: Vec<_> = changes[..heard].iter().map(String::as_str).collect();
+            assert_eq!(told(&events).await.stdout_closings, closings);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_closing_is_told_once_and_not_before_it_comes() {
+        let (tell, seen) = watch::channel(Seen::default());
+        let mut closings = StdoutClosings { seen, heard_of: 0 };
+        let close = || tell.send_modify(|seen| seen.stdout_closings += 1);
+        assert!(closings.next().now_or_never().is_none());
+        close();
+        close();
+        assert!(closings.next().now_or_never().is_some());
+        assert!(closings.next().now_or_never().is_none());
+        drop(tell);
+        assert!(closings.next().now_or_never().is_none(), "the end is none");
     }
 
     #[tokio::test]

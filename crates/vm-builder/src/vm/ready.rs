@@ -52,7 +52,8 @@ impl Ready {
             },
             output: &mut pass_on,
         };
-        let run = async { Ok::<_, VmFault>(command.run(agent, streams).await?) };
+        let closings = running.qmp.stdout_closings();
+        let run = async { Ok::<_, VmFault>(command.run(agent, streams, closings).await?) };
         running.unless_over(phase, time_out, run).await
     }
 
