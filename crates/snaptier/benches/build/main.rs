@@ -27,7 +27,7 @@ use vm_builder::{
 use bare::Bare;
 use phases::Phases;
 
-const RUNS: usize = 5;
+const RUNS: usize = 7;
 const PACKAGE: &str = "requests==2.32.3";
 
 fn main() {
