@@ -59,7 +59,7 @@ impl Installer for Uv {
         // What a build printed is further to the right than the error and its causes.
         let mut chain = output
             .lines()
-            .filter(|line| line.starts_with("error: ") || line.starts_with("  cause: "));
+            .filter(|line| CHAIN.iter().any(|start| line.starts_with(start)));
         if chain.clone().any(|line| line.contains(DISTRUST)) {
             BuildErrorKind::Host
         } else if chain.any(|line| PASSING.iter().any(|sign| line.contains(sign))) {
@@ -69,6 +69,16 @@ impl Installer for Uv {
         }
     }
 }
+
+/// How an error and its causes begin, in today's uv and in those of images that are older.
+const CHAIN: [&str; 6] = [
+    "error: ",
+    "  cause: ",
+    "  Caused by: ",
+    "  × ",
+    "  ├─▶ ",
+    "  ╰─▶ ",
+];
 
 const DISTRUST: &str = "invalid peer certificate";
 
