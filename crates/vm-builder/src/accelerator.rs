@@ -179,17 +179,29 @@ pub(crate) async fn race(
     proof: impl Future<Output = Proof>,
     tcg: impl Future<Output = Proof>,
 ) -> Result<Probed, BuildError> {
-    tokio::select! {
+    tokio::pin!(proof);
+    let proved = tokio::select! {
         biased;
-        proved = proof => Ok(match proved? {
-            Ok(()) => Probed { accelerator: candidate, fault: None },
-            Err(said) => Probed::without(AcceleratorFault::of_a_failed_guest(candidate, user, said)),
-        }),
-        proved = tcg => {
-            proved?.unwrap_or_else(|fault| tracing::warn!(fault, "the TCG proof failed"));
-            Ok(Probed::without(AcceleratorFault::NoFaster { accelerator: candidate }))
-        }
-    }
+        proved = &mut proof => proved,
+        proved = tcg => match proved? {
+            Ok(()) => {
+                let fault = AcceleratorFault::NoFaster { accelerator: candidate };
+                return Ok(Probed::without(fault));
+            }
+            // Then it is no measure of the other.
+            Err(fault) => {
+                tracing::warn!(fault, "the TCG proof failed");
+                proof.await
+            }
+        },
+    };
+    Ok(match proved? {
+        Ok(()) => Probed {
+            accelerator: candidate,
+            fault: None,
+        },
+        Err(said) => Probed::without(AcceleratorFault::of_a_failed_guest(candidate, user, said)),
+    })
 }
 
 /// The last that a guest or QEMU said, else what went wrong.
@@ -258,6 +270,14 @@ mod tests {
                 fault: None,
             };
             assert_eq!(probed, works);
+
+            let slow = async {
+                tokio::task::yield_now().await;
+                Ok(Ok(()))
+            };
+            let no_tcg = race(candidate, None, slow, ready(Ok(Err("invalid".to_owned()))));
+            let probed = no_tcg.await.unwrap();
+            assert_eq!(probed, works, "TCG failed, which says nothing of the other");
 
             let hangs = race(candidate, None, pending(), ready(Ok(Ok(()))));
             let fault = AcceleratorFault::NoFaster {
