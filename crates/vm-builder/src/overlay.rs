@@ -54,6 +54,14 @@ fn measure(qemu_img: &Path, path: &Path) -> Result<Disk, Qcow2Error> {
     Ok(Disk::of_reader(&file, header.virtual_bytes)?)
 }
 
+/// What the system says of a directory that cannot take a file.
+const HOST_SIGNS: [&str; 4] = [
+    "No space left on device",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Read-only file system",
+];
+
 async fn run(mut command: Command, program: &Path, what: &str) -> Result<(), BuildError> {
     let command = command.stdin(Stdio::null()).kill_on_drop(true);
     let output = command
@@ -63,11 +71,19 @@ async fn run(mut command: Command, program: &Path, what: &str) -> Result<(), Bui
     if output.status.success() {
         return Ok(());
     }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let is_host = HOST_SIGNS.iter().any(|sign| said.contains(sign));
+    let (kind, hint) = match is_host {
+        true => (
+            BuildErrorKind::Host,
+            ": see to the directory that it is made in",
+        ),
+        false => (BuildErrorKind::Internal, ""),
+    };
     let context = format!(
-        "{what}: `{}` failed with {}",
+        "{what}: `{}` failed with {}{hint}",
         program.display(),
         output.status
     );
-    Err(BuildError::new(BuildErrorKind::Internal, context)
-        .with_output(String::from_utf8_lossy(&output.stderr)))
+    Err(BuildError::new(kind, context).with_output(said))
 }
