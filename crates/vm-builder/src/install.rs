@@ -64,10 +64,14 @@ pub(crate) async fn install(
         return Err(error.with_output(said).into());
     }
     if !exit.is_success() {
-        let remedy = remedy(&said).map(|remedy| format!(": {remedy}"));
+        let kind = installer.classify(&said);
+        // What the kernel says explains what it did to the installer; the installer's own words are the last.
+        let said = [guest.vm.console().as_str(), &said].join("\n");
+        let said = said.trim_start();
+        let remedy = remedy(said).map(|remedy| format!(": {remedy}"));
         let context = format!("install {packages}{}", remedy.unwrap_or_default());
         return Err(NotInstalled {
-            error: BuildError::new(installer.classify(&said), context).with_output(said),
+            error: BuildError::new(kind, context).with_output(said),
             guest_is_idle: true,
         });
     }

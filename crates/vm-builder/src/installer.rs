@@ -74,9 +74,18 @@ pub(crate) trait Installer: Send + Sync {
 
 /// What is to be done about an output whose error kind alone does not say it.
 pub(crate) fn remedy(output: &str) -> Option<&'static str> {
-    output
-        .contains("No space left on device")
-        .then_some("the guest's disk is full, ask for fewer packages")
+    const REMEDIES: [(&str, &str); 2] = [
+        (
+            "No space left on device",
+            "the guest's disk is full, ask for fewer packages",
+        ),
+        (
+            "Out of memory: Killed process",
+            "the guest's memory is full, give it more (`VmHost::memory_mib`)",
+        ),
+    ];
+    let found = REMEDIES.iter().find(|(sign, _)| output.contains(sign));
+    found.map(|(_, remedy)| *remedy)
 }
 
 /// The packages of a list that a guest gave, in order and each once. The guest may lie: what no package can be
@@ -161,6 +170,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_guest_without_memory_left_is_told_by_its_kernels_word() {
+        let said = "[   21.5] Out of memory: Killed process 212 (uv) total-vm:2048kB\nKilled\n";
+        assert!(remedy(said).unwrap().contains("memory_mib"));
+        assert_eq!(remedy("Killed\n"), None);
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Ready {
         answered.await.is_ok()
     }
 
+    /// What the guest's console said last.
+    pub(crate) fn console(&self) -> String {
+        self.running.console.text()
+    }
+
     /// QEMU's version: `7.2.22`.
     pub(crate) fn qemu_version(&self) -> String {
         self.running.qmp.version()
