@@ -1,5 +1,8 @@
 //! What a builder says when a machine does not do what it should: the phase, why, and what was said last.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -164,4 +167,57 @@ async fn a_machine_that_qemu_could_not_make_is_no_machine() {
         "give a VM 64 MiB of memory: it takes between 256 and 1048576"
     );
     assert_eq!(error.kind(), BuildErrorKind::Host);
+}
+
+#[tokio::test]
+async fn a_qemu_that_refuses_its_arguments_is_the_hosts_matter_and_not_tried_again() {
+    let host = Host::new();
+    let dir = tempfile::tempdir().unwrap();
+    // QEMU need not run as whoever owns the folder.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let old = dir.path().join("qemu");
+    fs::write(&old, "#!/bin/sh\necho 'invalid netdev type' >&2\nexit 1\n").unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+    let retrying = |vm_host: &mut VmHost, _: &mut GuestImage| {
+        vm_host.qemu = old;
+        vm_host.retries = Retries::default();
+    };
+    let error = failure(retrying, None, &host).await;
+    assert_eq!(error.kind(), BuildErrorKind::Host, "{error}");
+    assert_eq!(
+        error.to_string(),
+        "boot phase: QEMU made no VM and ended with exit status: 1: `snaptier doctor` says what this host lacks"
+    );
+    assert_eq!(error.output(), Some("invalid netdev type"));
+}
+
+#[tokio::test]
+async fn a_build_whose_time_is_over_is_not_tried_again() {
+    let host = Host::new();
+    let progress = Arc::new(CountRetries::default());
+    let short = |vm_host: &mut VmHost, _: &mut GuestImage| {
+        vm_host.time_outs.build = Duration::from_millis(700);
+        vm_host.retries = Retries {
+            first_wait: Duration::from_millis(1),
+            ..Retries::default()
+        };
+    };
+    let error = failure(short, Some(progress.clone()), &host).await;
+    assert!(
+        error.to_string().contains("the whole build took longer"),
+        "{error}"
+    );
+    assert_eq!(progress.0.load(Ordering::SeqCst), 0);
+}
+
+/// Counts the tries after the first.
+#[derive(Debug, Default)]
+struct CountRetries(AtomicUsize);
+
+impl ProgressSink for CountRetries {
+    fn report(&self, _: Subject<'_>, event: ProgressEvent<'_>) {
+        if let ProgressEvent::Retrying(_) = event {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
 }

@@ -55,6 +55,9 @@ pub(crate) enum CommandError {
     Agent(#[from] GuestAgentError),
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// The caller did not take the output.
+    #[error(transparent)]
+    Output(io::Error),
 }
 
 impl Command<'_> {
@@ -86,22 +89,24 @@ impl Command<'_> {
         let fed = feed(input, stdin);
         tokio::pin!(ended, fed);
         let mut is_fed = false;
+        let mut pass_on =
+            |stream, bytes: &[u8]| output(stream, bytes).map_err(CommandError::Output);
         let (mut out, mut err) = (vec![0; 64 << 10], vec![0; 64 << 10]);
         let exit = loop {
             tokio::select! {
                 exit = &mut ended => break exit?,
-                read = stdout.read(&mut out) => output(OutputStream::Stdout, &out[..some(read)?])?,
-                read = stderr.read(&mut err) => output(OutputStream::Stderr, &err[..some(read)?])?,
+                read = stdout.read(&mut out) => pass_on(OutputStream::Stdout, &out[..some(read)?])?,
+                read = stderr.read(&mut err) => pass_on(OutputStream::Stderr, &err[..some(read)?])?,
                 // A command need not read its input, so failing to feed it is no failure.
                 _ = &mut fed, if !is_fed => is_fed = true,
             }
         };
         // The guest's writes have reached these sockets before its command could end.
         drain(stdout, &mut out, |bytes| {
-            output(OutputStream::Stdout, bytes)
+            pass_on(OutputStream::Stdout, bytes)
         })?;
         drain(stderr, &mut err, |bytes| {
-            output(OutputStream::Stderr, bytes)
+            pass_on(OutputStream::Stderr, bytes)
         })?;
         Ok(exit)
     }
@@ -158,8 +163,8 @@ const MOST_LEFT: usize = 4 << 20;
 fn drain(
     stream: &UnixStream,
     buffer: &mut [u8],
-    mut pass_on: impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
+    mut pass_on: impl FnMut(&[u8]) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let mut left = 0;
     while left < MOST_LEFT {
         match rustix::io::read(stream, &mut *buffer) {
@@ -169,7 +174,7 @@ fn drain(
                 pass_on(&buffer[..read])?;
             }
             Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(io::Error::from(error).into()),
         }
     }
     Ok(())

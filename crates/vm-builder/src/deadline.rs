@@ -10,12 +10,19 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// `limit` from now.
+    /// `limit` from now; never, in practice, if that is later than a clock can say.
     pub(crate) fn after(limit: Duration) -> Self {
+        const AGES: Duration = Duration::from_hours(24 * 365 * 30);
+        let now = Instant::now();
         Self {
-            at: Instant::now() + limit,
+            at: now.checked_add(limit).unwrap_or(now + AGES),
             limit,
         }
+    }
+
+    /// How much time is left.
+    pub(crate) fn left(self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
     }
 
     /// Waits for it.

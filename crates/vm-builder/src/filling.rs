@@ -54,7 +54,8 @@ impl Filling<'_> {
                 Err(failed) => failed,
             };
             let chance = fastrand::f64();
-            let Some(wait) = retries.wait(error.kind(), done, began.elapsed(), chance) else {
+            let wait = retries.wait(error.kind(), done, began.elapsed(), chance);
+            let Some(wait) = wait.filter(|&wait| wait < self.deadline.left()) else {
                 return Err(error);
             };
             done += 1;

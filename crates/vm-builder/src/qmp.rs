@@ -26,7 +26,8 @@ pub(crate) struct Qmp {
 /// What QEMU has told.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    has_greeted: bool,
+    /// Whether it takes commands, as it does once it has made the machine.
+    pub(crate) has_greeted: bool,
     version: String,
     /// Why the machine stopped, when it did.
     pub(crate) shutdown: Option<Shutdown>,

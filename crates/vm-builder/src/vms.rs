@@ -48,28 +48,27 @@ impl Vms {
     ) -> Result<Ready, BuildError> {
         let scratch = disk.overlay.parent().unwrap_or(Path::new("."));
         let accelerator = self.accelerator(image, scratch).await?.accelerator;
-        self.start(accelerator, image, disk, allowlist, deadline)
-            .await
+        let booting = self.start(accelerator, image, disk, allowlist, deadline)?;
+        Ok(booting.ready(self.host().time_outs.boot).await?)
     }
 
-    async fn start(
+    fn start(
         &self,
         accelerator: Accelerator,
         image: &GuestImage,
         disk: DiskChain,
         allowlist: Option<Allowlist>,
         deadline: Option<Deadline>,
-    ) -> Result<Ready, BuildError> {
+    ) -> Result<Booting, BuildError> {
         let host = self.host();
-        let booting = Booting::start(Start {
+        Booting::start(Start {
             host,
             accelerator,
             image,
             disk,
             network: allowlist.map(|allowlist| (allowlist, host.upstream.clone())),
             deadline,
-        })?;
-        Ok(booting.ready(host.time_outs.boot).await?)
+        })
     }
 
     /// What executes guests, and why nothing better does, where that was found.
@@ -133,10 +132,11 @@ impl Vms {
         let base = &image.base;
         overlay::create(&self.host().qemu_img, &disk, base.path(), base.format()).await?;
         let disk = DiskChain::over_image(&disk, base);
-        match self.start(accelerator, image, disk, None, None).await {
-            Ok(_) => Ok(Ok(())),
-            Err(error) if error.kind() == BuildErrorKind::Host => Err(error),
-            Err(error) => Ok(Err(accelerator::last_words(&error))),
-        }
+        let booting = self.start(accelerator, image, disk, None, None)?;
+        // From here on, a failure is the accelerator's.
+        let ready = booting.ready(self.host().time_outs.boot).await;
+        Ok(ready
+            .map(drop)
+            .map_err(|error| accelerator::last_words(&error.into())))
     }
 }

@@ -1,5 +1,6 @@
 use std::error::Error;
 use std::io;
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use cache_layer::{BuildError, BuildErrorKind, Phase};
@@ -22,6 +23,8 @@ pub(crate) struct VmError {
 pub(crate) enum VmFault {
     #[error("the VM died: {how}")]
     Died { how: String },
+    #[error("QEMU made no VM and ended with {0}: `snaptier doctor` says what this host lacks")]
+    NotMade(ExitStatus),
     #[error("it took longer than {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     #[error(
@@ -40,8 +43,10 @@ pub(crate) enum VmFault {
     Disk(String),
     #[error("talk to the guest")]
     Agent(#[from] GuestAgentError),
-    #[error("talk to QEMU, or pass on the guest's output")]
+    #[error("talk to QEMU")]
     Io(#[from] io::Error),
+    #[error("pass on what the guest's command wrote")]
+    Output(#[source] io::Error),
     #[error("the guest did not power off in good order")]
     NotPoweredOff,
 }
@@ -56,7 +61,11 @@ impl VmFault {
         match self {
             // The same packages would fill the same disk again.
             Self::DiskLimit(_) if phase != Phase::Run => BuildErrorKind::Packages,
-            Self::DiskLimit(_) | Self::HostDiskFull | Self::Disk(_) => BuildErrorKind::Host,
+            Self::DiskLimit(_)
+            | Self::HostDiskFull
+            | Self::Disk(_)
+            | Self::NotMade(_)
+            | Self::Output(_) => BuildErrorKind::Host,
             Self::Died { .. }
             | Self::TimedOut(_)
             | Self::BuildTimedOut(_)
@@ -69,7 +78,7 @@ impl VmFault {
     fn into_source(self) -> Option<Box<dyn Error + Send + Sync>> {
         match self {
             Self::Agent(source) => Some(source.into()),
-            Self::Io(source) => Some(source.into()),
+            Self::Io(source) | Self::Output(source) => Some(source.into()),
             _ => None,
         }
     }
@@ -80,6 +89,7 @@ impl From<CommandError> for VmFault {
         match error {
             CommandError::Agent(error) => error.into(),
             CommandError::Io(error) => error.into(),
+            CommandError::Output(error) => Self::Output(error),
         }
     }
 }

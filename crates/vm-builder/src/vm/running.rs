@@ -86,6 +86,11 @@ impl Running {
         if signal == Some(Signal::XFSZ.as_raw()) {
             return self.fault(MachineFault::DiskLimit);
         }
+        // Else its guest has ended it, or somebody else.
+        let gave_up = status.filter(|status| status.code().is_some() && !seen.has_greeted);
+        if let Some(status) = gave_up {
+            return VmFault::NotMade(status);
+        }
         let how = match (seen.shutdown, status) {
             // QEMU is told to end where a guest would reboot, and a kernel that panics reboots.
             (Some(Shutdown::Rebooted), _) => "the guest's kernel panicked or rebooted".to_owned(),
