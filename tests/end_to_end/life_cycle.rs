@@ -192,6 +192,21 @@ async fn a_qemu_that_refuses_its_arguments_is_the_hosts_matter_and_not_tried_aga
 }
 
 #[tokio::test]
+async fn a_host_that_the_allowlist_lacks_is_named_with_the_way_to_allow_it() {
+    let host = Host::new();
+    let mut lacking = Vec::new();
+    let nowhere = |_: &mut VmHost, image: &mut GuestImage| {
+        lacking = std::mem::take(&mut image.registry_hosts);
+    };
+    let error = failure(nowhere, None, &host).await;
+    assert_eq!(error.kind(), BuildErrorKind::Host, "{error}");
+    let said = error.to_string();
+    assert!(said.contains("`--allow-host`"), "{said}");
+    let is_named = |lacks: &String| said.contains(&format!("`{lacks}`"));
+    assert!(lacking.iter().any(is_named), "{said}");
+}
+
+#[tokio::test]
 async fn a_build_whose_time_is_over_is_not_tried_again() {
     let host = Host::new();
     let progress = Arc::new(CountRetries::default());

@@ -64,6 +64,18 @@ pub(crate) async fn install(
         return Err(error.with_output(said).into());
     }
     if !exit.is_success() {
+        let refused = guest.vm.refused();
+        if installer.was_refused(&said) && !refused.is_empty() {
+            let hosts = refused.join("`, `");
+            let context = format!(
+                "install {packages}: hosts were asked for that are not allowed, `{hosts}`: if they are to be, allow them (`VmHost::more_hosts`, `--allow-host`)"
+            );
+            let error = BuildError::new(BuildErrorKind::Host, context).with_output(said);
+            return Err(NotInstalled {
+                error,
+                guest_is_idle: true,
+            });
+        }
         let kind = installer.classify(&said);
         // What the kernel says explains what it did to the installer; the installer's own words are the last.
         let said = [guest.vm.console().as_str(), &said].join("\n");

@@ -70,6 +70,9 @@ pub(crate) trait Installer: Send + Sync {
     /// An output that says nothing known is of [`BuildErrorKind::Packages`]: most failures are, and one that is
     /// tried again in vain costs the caller minutes, while the installer's own words are shown in any case.
     fn classify(&self, output: &str) -> BuildErrorKind;
+
+    /// Whether this output may be of an installation whose proxy refused it a host.
+    fn was_refused(&self, output: &str) -> bool;
 }
 
 /// What is to be done about an output whose error kind alone does not say it.

@@ -12,6 +12,7 @@
 
 mod allowlist;
 mod proxy;
+mod refused;
 mod stack;
 mod upstream;
 
@@ -24,6 +25,7 @@ pub use allowlist::{Allowlist, AllowlistError};
 pub use upstream::{Upstream, UpstreamError};
 
 use proxy::Proxy;
+pub(crate) use refused::Refused;
 
 /// This side's address on the guest's segment.
 pub(crate) const HOST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
@@ -38,13 +40,14 @@ pub(crate) fn proxy_url() -> String {
 }
 
 /// Serves the guest's network on `frames`, QEMU's end of which is a `-netdev stream`, until the guest
-/// is gone. Dropping the future closes every connection.
+/// is gone, and notes in `refused` what it asked for in vain. Dropping the future closes every connection.
 pub(crate) async fn serve(
     frames: UnixStream,
     allowlist: Allowlist,
     upstream: Upstream,
+    refused: Refused,
 ) -> std::io::Result<()> {
-    let proxy = Proxy::new(allowlist, upstream);
+    let proxy = Proxy::new(allowlist, upstream, refused);
     stack::serve(frames, move |connection| {
         let proxy = proxy.clone();
         async move { proxy.serve(connection).await }

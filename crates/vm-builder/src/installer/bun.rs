@@ -69,6 +69,12 @@ impl Installer for Bun {
             BuildErrorKind::Packages
         }
     }
+
+    fn was_refused(&self, output: &str) -> bool {
+        output
+            .lines()
+            .any(|line| line.starts_with("error: ProxyConnectFailed (403)"))
+    }
 }
 
 /// What decides, whatever else went wrong: scripts print what they like before they fail.

@@ -56,10 +56,7 @@ impl Installer for Uv {
     }
 
     fn classify(&self, output: &str) -> BuildErrorKind {
-        // What a build printed is further to the right than the error and its causes.
-        let mut chain = output
-            .lines()
-            .filter(|line| CHAIN.iter().any(|start| line.starts_with(start)));
+        let mut chain = chain(output);
         if chain.clone().any(|line| line.contains(DISTRUST)) {
             BuildErrorKind::Host
         } else if chain.any(|line| PASSING.iter().any(|sign| line.contains(sign))) {
@@ -68,6 +65,17 @@ impl Installer for Uv {
             BuildErrorKind::Packages
         }
     }
+
+    fn was_refused(&self, output: &str) -> bool {
+        // uv does not tell this answer from others that open no tunnel.
+        chain(output).any(|line| line.contains("tunnel error: unsuccessful"))
+    }
+}
+
+/// The error and its causes. What a build printed is further to the right.
+fn chain(output: &str) -> impl Iterator<Item = &str> + Clone {
+    let is_of_it = |line: &&str| CHAIN.iter().any(|start| line.starts_with(start));
+    output.lines().filter(is_of_it)
 }
 
 /// How an error and its causes begin, in today's uv and in those of images that are older.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional};
 use tokio::time::timeout;
 
-use super::{Allowlist, Upstream};
+use super::{Allowlist, Refused, Upstream};
 
 /// The CONNECT proxy that is all a guest's network leads to.
 #[derive(Debug, Clone)]
@@ -15,6 +15,7 @@ pub(super) struct Proxy(Arc<Rules>);
 struct Rules {
     allowlist: Allowlist,
     upstream: Upstream,
+    refused: Refused,
 }
 
 /// A guest gets this long to say where it wants to go.
@@ -25,10 +26,11 @@ const CONNECT_TIME_OUT: Duration = Duration::from_secs(30);
 const LONGEST_HEAD: usize = 8 << 10;
 
 impl Proxy {
-    pub(super) fn new(allowlist: Allowlist, upstream: Upstream) -> Self {
+    pub(super) fn new(allowlist: Allowlist, upstream: Upstream, refused: Refused) -> Self {
         Self(Arc::new(Rules {
             allowlist,
             upstream,
+            refused,
         }))
     }
 
@@ -48,6 +50,7 @@ impl Proxy {
         };
         let Some(reach) = self.0.allowlist.reach(&host, port) else {
             tracing::info!(?host, port, "a guest asked for a host that is not allowed");
+            self.0.refused.add(&host, port);
             return refuse(guest, Refusal::NotAllowed).await;
         };
         let connecting = self.0.upstream.connect(&host, port, reach);
@@ -147,6 +150,7 @@ mod tests {
         let proxy = Proxy::new(
             Allowlist::new(["registry.invalid", "localhost"]).unwrap(),
             Upstream::direct(),
+            Refused::default(),
         );
         let (mut guest, host) = tokio::io::duplex(64 << 10);
         let served = tokio::spawn(async move { proxy.serve(host).await });

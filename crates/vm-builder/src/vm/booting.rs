@@ -18,7 +18,7 @@ use crate::guest_image::GuestImage;
 use crate::handover::{Handover, HandoverError};
 use crate::host::{VmHost, cannot_start_as};
 use crate::machine::{Machine, MachineError, Parts};
-use crate::network::{self, Allowlist, Upstream};
+use crate::network::{self, Allowlist, Refused, Upstream};
 use crate::qemu::Qemu;
 use crate::qmp::Qmp;
 use crate::sockets::Sockets;
@@ -68,9 +68,11 @@ impl Booting {
         let qemu = Qemu::start(&host.qemu, &args, handover.inherited(), confinement)
             .map_err(|error| cannot_start_as(user, &host.qemu, error))?;
 
+        let refused = Refused::default();
         let network = match (ours.network, start.network) {
             (Some(frames), Some((allowlist, upstream))) => {
-                let serving = serve_network(in_tokio(frames)?, allowlist, upstream);
+                let serving =
+                    serve_network(in_tokio(frames)?, allowlist, upstream, refused.clone());
                 Some(AbortOnDropHandle::new(tokio::spawn(serving)))
             }
             _ => None,
@@ -83,6 +85,7 @@ impl Booting {
                 installer: Tail::empty(),
                 disk_limit_bytes: host.disk_limit_bytes,
                 deadline: start.deadline,
+                refused,
                 _network: network,
             },
             agent: ours.agent,
@@ -119,8 +122,13 @@ impl Booting {
     }
 }
 
-async fn serve_network(frames: tokio::net::UnixStream, allowlist: Allowlist, upstream: Upstream) {
-    if let Err(error) = network::serve(frames, allowlist, upstream).await {
+async fn serve_network(
+    frames: tokio::net::UnixStream,
+    allowlist: Allowlist,
+    upstream: Upstream,
+    refused: Refused,
+) {
+    if let Err(error) = network::serve(frames, allowlist, upstream, refused).await {
         tracing::warn!(%error, "the guest's network broke");
     }
 }

@@ -70,6 +70,11 @@ impl Ready {
         self.running.console.text()
     }
 
+    /// The hosts that its guest asked for and may not reach.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        self.running.refused.hosts()
+    }
+
     /// QEMU's version: `7.2.22`.
     pub(crate) fn qemu_version(&self) -> String {
         self.running.qmp.version()

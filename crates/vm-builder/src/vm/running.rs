@@ -8,6 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::error::{VmError, VmFault};
 use crate::deadline::Deadline;
+use crate::network::Refused;
 use crate::qemu::Qemu;
 use crate::qmp::{MachineFault, Qmp, Shutdown};
 use crate::tail::Tail;
@@ -22,6 +23,8 @@ pub(super) struct Running {
     pub(super) installer: Tail,
     pub(super) disk_limit_bytes: u64,
     pub(super) deadline: Option<Deadline>,
+    /// What its guest asked the network for in vain.
+    pub(super) refused: Refused,
     pub(super) _network: Option<AbortOnDropHandle<()>>,
 }
 
