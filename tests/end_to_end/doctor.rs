@@ -66,22 +66,49 @@ fn with_qemu(host: &Host, script: &str) -> Diagnosis {
 
 fn with_qemu_and_images(host: &Host, script: &str, images: &Path) -> Diagnosis {
     let dir = tempfile::tempdir().unwrap();
-    let name = format!("qemu-system-{}", std::env::consts::ARCH);
-    let path = std::env::var("PATH").unwrap();
-    let mut dirs = std::env::split_paths(&path).map(|dir| dir.join(&name));
-    let real = dirs.find(|file| file.is_file()).unwrap();
     // QEMU need not run as whoever owns the folder.
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    let stand_in = dir.path().join(&name);
-    fs::write(
-        &stand_in,
-        format!("#!/bin/bash\nqemu={}\n{script}\n", real.display()),
-    )
-    .unwrap();
+    let stand_in = dir.path().join(qemu());
+    let script = format!("#!/bin/bash\nqemu={}\n{script}\n", real_qemu().display());
+    fs::write(&stand_in, script).unwrap();
     fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    with_programs_of(dir.path(), host, images)
+}
+
+/// This host with the programs in `dir` before all others.
+fn with_programs_of(dir: &Path, host: &Host, images: &Path) -> Diagnosis {
+    let path = std::env::var("PATH").unwrap();
     let mut command = host.snaptier_with_images(images, &DOCTOR);
-    command.env("PATH", format!("{}:{path}", dir.path().display()));
+    command.env("PATH", format!("{}:{path}", dir.display()));
     Diagnosis::of(command)
+}
+
+fn qemu() -> String {
+    format!("qemu-system-{}", std::env::consts::ARCH)
+}
+
+fn real_qemu() -> PathBuf {
+    let path = std::env::var("PATH").unwrap();
+    let mut files = std::env::split_paths(&path).map(|dir| dir.join(qemu()));
+    files.find(|file| file.is_file()).unwrap()
+}
+
+#[test]
+fn a_qemu_that_its_user_cannot_start_fails() {
+    let host = Host::new();
+    // A folder of our own, with a QEMU that others could start.
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(real_qemu(), dir.path().join(qemu())).unwrap();
+    let said = with_programs_of(dir.path(), &host, python_image());
+    if rustix::process::geteuid().is_root() {
+        said.says("accelerator", "failed", "as user 60987");
+        assert_eq!(said.fails(), ["accelerator"]);
+        assert_eq!(said.code, Some(5), "{said:?}");
+    } else {
+        // Nobody else has a QEMU that runs as another user.
+        assert_eq!(said.fails(), [] as [&str; 0]);
+    }
 }
 
 /// Has KVM abort, as it does on a host that offers it and cannot run a guest.

@@ -80,7 +80,10 @@ impl Vms {
     /// The accelerator to use, probed once.
     async fn accelerator(&self, image: &GuestImage, scratch: &Path) -> Result<&Probed, BuildError> {
         let probed = self.0.accelerator.get_or_try_init(|| async {
-            let probed = Box::pin(self.probe(image, scratch)).await?;
+            let probed = match accelerator::candidate() {
+                Ok(candidate) => Box::pin(self.race(candidate, image, scratch)).await?,
+                Err(fault) => Probed::without(fault),
+            };
             if let Some(fault) = &probed.fault {
                 tracing::warn!(
                     %fault,
@@ -96,17 +99,36 @@ impl Vms {
     /// goes into the folder `scratch`, and is gone afterwards.
     ///
     /// Takes as long as the boot: less than half a second with a hypervisor that works, a second or two without for an image
-    /// that was made here, more for another one, nothing where there is no hypervisor.
+    /// that was made here, more for another one.
     ///
     /// # Errors
     ///
-    /// QEMU cannot be started.
+    /// QEMU cannot be started, or there is no hypervisor and no guest runs without.
     pub async fn probe(&self, image: &GuestImage, scratch: &Path) -> Result<Probed, BuildError> {
-        let host = self.host();
-        let candidate = match accelerator::candidate() {
-            Err(fault) => return Ok(Probed::without(fault)),
-            Ok(candidate) => candidate,
+        let fault = match accelerator::candidate() {
+            Ok(candidate) => return Box::pin(self.race(candidate, image, scratch)).await,
+            Err(fault) => fault,
         };
+        let tcg = Accelerator::Tcg;
+        let proof = match image.knows_proof {
+            true => tcg.proof(self.host(), image).await?,
+            false => Box::pin(self.answers(tcg, image, scratch)).await?,
+        };
+        proof.map_err(|said| {
+            let context = format!("run a guest with {tcg}: {said}");
+            BuildError::new(BuildErrorKind::Host, context)
+        })?;
+        Ok(Probed::without(fault))
+    }
+
+    /// Holds this host's hypervisor against TCG.
+    async fn race(
+        &self,
+        candidate: Accelerator,
+        image: &GuestImage,
+        scratch: &Path,
+    ) -> Result<Probed, BuildError> {
+        let host = self.host();
         let user = host.user.to_become();
         if image.knows_proof {
             let proof = |accelerator: Accelerator| accelerator.proof(host, image);

@@ -58,10 +58,10 @@ impl AcceleratorFault {
         user: Option<Ids>,
         said: String,
     ) -> Self {
+        // QEMU's `failed to initialize kvm: Permission denied`.
+        let is_denied = said.ends_with(&format!("{accelerator}: Permission denied"));
         match user {
-            Some(Ids { uid, .. }) if said.contains("Permission denied") => {
-                Self::DeniedToQemu { accelerator, uid }
-            }
+            Some(Ids { uid, .. }) if is_denied => Self::DeniedToQemu { accelerator, uid },
             _ => Self::RunsNoGuest { accelerator, said },
         }
     }

@@ -1,7 +1,9 @@
 //! Whether a guest really runs at native speed, shown by running one.
 
+use std::io;
 use std::time::Duration;
 
+use cache_layer::BuildError;
 use snaptier::{Settings, guest_image};
 use vm_builder::{Accelerator, AcceleratorFault, Probed, Vms};
 
@@ -16,8 +18,10 @@ enum Seen {
     Probed { probed: Probed, by: String },
     /// There was no image to run; why a hypervisor is out of the question all the same.
     NoImage(Option<AcceleratorFault>),
-    /// No guest could be tried.
+    /// No guest could be tried, for want of what another check is about.
     Untried(String),
+    /// No guest can run.
+    Unable(String),
 }
 
 /// A guest that has not shown by then what it runs with will not. An imported one boots to its agent for that.
@@ -43,9 +47,16 @@ async fn look(settings: &Settings, images: &Images) -> Seen {
             probed,
             by: image.manifest().digest.short(),
         },
-        Ok(Err(error)) => Seen::Untried(chain(&error)),
+        // QEMU has a check of its own.
+        Ok(Err(error)) if is_missing(&error) => Seen::Untried(chain(&error)),
+        Ok(Err(error)) => Seen::Unable(chain(&error)),
         Err(_) => Seen::Untried(format!("no guest ran within {} s", LONGEST.as_secs())),
     }
+}
+
+fn is_missing(error: &BuildError) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref());
+    cause.is_some_and(|cause: &io::Error| cause.kind() == io::ErrorKind::NotFound)
 }
 
 fn judge(seen: &Seen) -> Finding {
@@ -63,6 +74,11 @@ fn judge(seen: &Seen) -> Finding {
             CHECK,
             "there is no image yet whose guest could show whether the hypervisor works",
             "make one with `snaptier image build python`, and ask again",
+        ),
+        Seen::Unable(why) => Finding::failed(
+            CHECK,
+            format!("no guest runs: {why}"),
+            "have QEMU start a machine as the user that it is to run as (`--qemu-user`), and ask again",
         ),
         Seen::Untried(why) => Finding::warning(
             CHECK,
@@ -147,6 +163,11 @@ mod tests {
                 Seen::Untried("no QEMU".to_owned()),
                 Status::Warning,
                 "not tried: no QEMU",
+            ),
+            (
+                Seen::Unable("start it as user 60987".to_owned()),
+                Status::Failed,
+                "no guest runs: start it as",
             ),
         ] {
             assert_judged(&judge(&seen), status, word);
