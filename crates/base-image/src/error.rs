@@ -6,6 +6,7 @@ use qcow2_header::Qcow2Error;
 use thiserror::Error;
 
 use crate::ImageChoice;
+use crate::blame::blame;
 
 /// Why there is no base image to be had.
 #[derive(Debug, Error)]
@@ -33,7 +34,8 @@ pub enum ImageError {
         /// The Debian package that has it.
         package: &'static str,
     },
-    /// A program failed; [`output`](Self::output) is the last that it said.
+    /// A program failed; [`output`](Self::output) is the last that it said, and [`kind`](Self::kind) what that
+    /// comes down to.
     #[error("{what}: `{program}` failed with {status}")]
     ToolFailed {
         /// What it was to do.
@@ -117,6 +119,20 @@ pub enum ImageError {
     },
 }
 
+/// What the caller should do about an [`ImageError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ImageErrorKind {
+    /// What was asked for cannot be had; ask for something else.
+    Request,
+    /// The network failed; the same request may succeed later.
+    Temporary,
+    /// This host lacks a program, a permission, or room, or has a damaged image. See to it first.
+    Host,
+    /// A defect in the making of images.
+    Internal,
+}
+
 /// What is wrong with an `image.json`.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -133,6 +149,33 @@ pub enum ManifestFault {
 }
 
 impl ImageError {
+    /// What the caller should do.
+    #[must_use]
+    pub fn kind(&self) -> ImageErrorKind {
+        match self {
+            Self::NoRecipe { .. }
+            | Self::ForeignDisk { .. }
+            | Self::ForeignFile { .. }
+            | Self::NoSuchImage { .. } => ImageErrorKind::Request,
+            Self::ToolFailed { output, .. } => blame(output).kind,
+            Self::NoKernel { .. }
+            | Self::MissingTool { .. }
+            | Self::Unchecked { .. }
+            | Self::Changed { .. }
+            | Self::Manifest { .. }
+            | Self::Io { .. } => ImageErrorKind::Host,
+        }
+    }
+
+    /// What helps against a program's failure, where what it said tells that; other errors say it themselves.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::ToolFailed { output, .. } => blame(output).remedy,
+            _ => None,
+        }
+    }
+
     /// The last that a failed program said.
     #[must_use]
     pub fn output(&self) -> Option<&str> {

@@ -15,6 +15,7 @@
 //! Two hosts that make an image from the same package versions get the same disk, byte for byte, and so
 //! share snapshots.
 
+mod blame;
 mod choice;
 mod error;
 mod foreign_disk;
@@ -28,7 +29,7 @@ mod store;
 mod tool;
 
 pub use choice::{ImageChoice, ParseImageChoiceError};
-pub use error::ImageError;
+pub use error::{ImageError, ImageErrorKind};
 pub use image::Image;
 pub use import::{Candidate, Import, ImportedKernel};
 pub use maker::MakeOptions;

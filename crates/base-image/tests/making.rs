@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use base_image::{ImageError, ImageStore, Installer, MakeOptions};
+use base_image::{ImageError, ImageErrorKind, ImageStore, Installer, MakeOptions};
 use cache_key::Language;
 use cache_layer::NoProgress;
 
@@ -95,6 +95,21 @@ async fn a_making_that_is_given_up_leaves_no_process_and_no_folder() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("left: {:?} {:?}", processes_with(marker), names(dir.path()));
+}
+
+#[tokio::test]
+async fn a_mirror_that_is_down_is_a_passing_matter_and_leaves_no_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = ImageStore::new(dir.path()).unwrap();
+    // The discard service's port: nobody serves it.
+    let options = MakeOptions {
+        debian_mirror: Some("http://127.0.0.1:9/".to_owned()),
+    };
+    let made = store.make(Language::Raw, &options, &NoProgress).await;
+    let error = made.unwrap_err();
+    let said = error.output().unwrap_or_default();
+    assert_eq!(error.kind(), ImageErrorKind::Temporary, "{error}\n{said}");
+    assert!(names(dir.path()).is_empty());
 }
 
 /// The command lines of processes that work in `marker` or name it.

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use base_image::ImageError;
+use base_image::{ImageError, ImageErrorKind};
 use cache_key::{PackageError, ParseCacheKeyError, ParseLanguageError};
 use cache_layer::{BuildError, BuildErrorKind, LayerError, LayerErrorKind};
 use hierarchy::GetError;
@@ -162,15 +162,17 @@ impl From<OpenError> for Failure {
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
-        let exit = match error {
-            ImageError::NoRecipe { .. }
-            | ImageError::ForeignDisk { .. }
-            | ImageError::ForeignFile { .. }
-            | ImageError::NoSuchImage { .. } => Exit::Request,
-            ImageError::ToolFailed { .. } => Exit::Failed,
-            _ => Exit::Host,
+        let exit = match error.kind() {
+            ImageErrorKind::Request => Exit::Request,
+            ImageErrorKind::Temporary => Exit::Temporary,
+            ImageErrorKind::Host => Exit::Host,
+            _ => Exit::Failed,
         };
-        Self::new(exit, &error).with_output(error.output())
+        let failure = Self::new(exit, &error).with_output(error.output());
+        match error.remedy() {
+            Some(remedy) => failure.with_hint(remedy),
+            None => failure,
+        }
     }
 }
 
