@@ -50,7 +50,7 @@ pub(crate) async fn make(
     phase.note("packages");
     bootstrap(&recipe, options, staging.path()).await?;
     phase.note("disk");
-    let mut command = as_root(SHELL, ["-c", crate::recipe::DISK])?;
+    let mut command = as_root(SHELL, ["-c", crate::recipe::DISK]).await?;
     command.envs(recipe.variables.iter().copied());
     run(
         command,
