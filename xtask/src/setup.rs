@@ -33,6 +33,8 @@ const NEEDS: &[Need] = &[
     need("grub-mkimage", "grub-common"),
     need("/usr/lib/grub/i386-pc/boot.img", "grub-pc-bin"),
     need("debugfs", "e2fsprogs"),
+    // They make disks as an ordinary user does.
+    need("fakeroot", "fakeroot"),
     // They hold our objects against everybody's zstd.
     need("zstd", "zstd"),
     // They make an authority for an index of their own.
@@ -40,7 +42,7 @@ const NEEDS: &[Need] = &[
 ];
 
 /// What making an image needs besides when it is not root that makes it.
-const ROOTLESS_NEEDS: &[Need] = &[need("fakeroot", "fakeroot"), need("newuidmap", "uidmap")];
+const ROOTLESS_NEEDS: &[Need] = &[need("newuidmap", "uidmap")];
 
 const fn need(file: &'static str, package: &'static str) -> Need {
     Need { file, package }
