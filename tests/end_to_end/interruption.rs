@@ -41,7 +41,7 @@ fn moments(what: &str) -> impl Iterator<Item = Duration> {
     (0..tries()).map(move |_| LONGEST_BUILD.mul_f64(chance.f64()))
 }
 
-fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {

@@ -20,4 +20,5 @@ mod missing;
 mod outbox;
 mod remote_store;
 mod retries;
+mod run_output;
 mod stats;

@@ -11,6 +11,7 @@ pub(crate) enum Exit {
     Unsound = 6,
     Absent = 7,
     Interrupted = 130,
+    Unread = 141,
     Terminated = 143,
 }
 
@@ -26,5 +27,6 @@ Exit codes:
   6    a snapshot that was to be verified cannot be used
   7    the snapshot that is named is not there; `explain`: no tier would have it
   130  interrupted
+  141  nobody reads the output of `run` any more
   143  terminated
 `snaptier run` ends with the exit code of its command; 128 and the signal's number if one killed it.";
