@@ -1,6 +1,6 @@
 //! What nobody can answer: exit code 2 and one line that names the word and shows the right form.
 
-use crate::host::Host;
+use crate::host::{Host, Said};
 
 #[test]
 fn a_bad_request_is_told_in_one_line_that_names_the_word_and_shows_the_right_form() {
@@ -88,4 +88,48 @@ fn a_key_without_a_base_image_says_how_to_make_one() {
         stderr.contains("hint: make it with `snaptier image build python`"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_host_to_allow_that_is_none_is_a_bad_option_before_anything_is_done() {
+    let host = Host::new();
+    for bad in ["https://x.example/", ""] {
+        let said = host.says(&["--allow-host", bad, "get", "python"]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.stderr.contains("--allow-host"), "{said:?}");
+    }
+    let mut command = host.snaptier(&["get", "python"]);
+    command.env("SNAPTIER_ALLOW_HOSTS", "x.example,https://y.example/");
+    let said = Said::of(command);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("https://y.example/"), "{said:?}");
+    assert!(!host.cache_dir().exists());
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let host = Host::new();
+    let rules = ["--remote=s3://b/p?region=r", "remote", "lifecycle"];
+    for args in [&["key", "python"][..], &rules] {
+        let expected = host.says(args);
+        let mut command = host.snaptier(args);
+        for variable in [
+            "MAX_SIZE",
+            "MIN_FREE",
+            "IMAGE",
+            "REMOTE",
+            "MAX_CONCURRENT_UPLOADS",
+            "ALLOW_HOSTS",
+            "PYTHON_INDEX",
+            "NPM_REGISTRY",
+            "CA_BUNDLE",
+            "QEMU_USER",
+            "VM_DISK_LIMIT",
+            "DEBIAN_MIRROR",
+            "TTL_DAYS",
+        ] {
+            command.env(format!("SNAPTIER_{variable}"), "");
+        }
+        assert_eq!(Said::of(command).answer(), expected.answer());
+    }
 }

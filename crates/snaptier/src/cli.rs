@@ -26,7 +26,6 @@ mod wiring;
 
 use std::time::Duration;
 
-use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::args::{Cli, Command, Global};
@@ -39,7 +38,7 @@ const CLEANING_UP: Duration = Duration::from_secs(10);
 
 /// Does what the command line says, and gives the exit code.
 pub(crate) fn main() -> u8 {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = Cli::of_process();
     let console = Console::new(&global);
     console.log(&global);
     let runtime = match tokio::runtime::Runtime::new() {

@@ -3,13 +3,16 @@
     reason = "these are help texts, and not Markdown"
 )]
 
+use std::env;
 use std::num::NonZero;
 use std::path::PathBuf;
 
 use base_image::ImageChoice;
 use bytesize::ByteSize;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use vm_builder::QemuUser;
+use vm_builder::network::{Allowlist, AllowlistError};
 
 use super::exit;
 
@@ -24,6 +27,31 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// What this process was told, by its arguments and its environment. Ends the process if that is nothing to act on.
+    pub(crate) fn of_process() -> Self {
+        let matches = without_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// An empty variable is how many switch one off.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| {
+        let variable = arg.get_env().and_then(env::var_os);
+        variable.is_some_and(|value| value.is_empty())
+    };
+    command
+        .mut_args(|arg| {
+            if is_empty(&arg) {
+                arg.env(Resettable::Reset)
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 #[derive(Debug, Args)]
@@ -74,7 +102,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "HOST[:PORT]",
         env = "SNAPTIER_ALLOW_HOSTS",
-        value_delimiter = ','
+        value_delimiter = ',',
+        value_parser = allowed_host
     )]
     pub(crate) allow_hosts: Vec<String>,
     /// The index that Python packages come from in guests, wherever it is: a mirror, a private one
@@ -305,4 +334,10 @@ fn size(text: &str) -> Result<u64, String> {
         Ok(size) => Ok(size.as_u64()),
         Err(_) => Err("write a number of bytes, or one such as 500MB or 20GiB".to_owned()),
     }
+}
+
+/// An entry of an [`Allowlist`], as it is.
+fn allowed_host(text: &str) -> Result<String, AllowlistError> {
+    Allowlist::new([text])?;
+    Ok(text.to_owned())
 }

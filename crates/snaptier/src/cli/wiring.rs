@@ -31,7 +31,7 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
         max_bytes: global.max_size,
         min_free_bytes: global.min_free.unwrap_or(0),
     };
-    // An empty variable is how many switch one off.
+    // An empty option switches off what the environment names.
     settings.remote = match global.remote.as_deref().filter(|uri| !uri.is_empty()) {
         Some(uri) => Some(uri.parse()?),
         None => None,
@@ -42,7 +42,7 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
         (Language::Python, &global.python_index),
         (Language::Javascript, &global.npm_registry),
     ] {
-        // An empty variable is how many switch one off.
+        // Likewise.
         if let Some(url) = index.as_deref().filter(|url| !url.is_empty()) {
             settings.indexes.insert(language, url.parse()?);
         }
