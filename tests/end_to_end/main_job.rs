@@ -1,7 +1,8 @@
 //! From a package list to a disk that boots with the packages in it.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::host::Host;
@@ -124,5 +125,39 @@ fn a_version_that_does_not_exist_is_told_in_the_installers_words_and_leaves_noth
         1,
         "it was tried again: {said:?}"
     );
+    assert!(said.stderr.contains(": install failed after "), "{said:?}");
     assert_eq!((host.entries(), host.staged()), (vec![], vec![]));
+}
+
+#[test]
+fn phases_that_did_their_work_are_told_from_those_that_failed() {
+    let host = Host::new();
+    let remote = host.remote();
+    let get = ["--remote", &remote, "get", "python", "idna==3.7"];
+    let assert_took = |args: &[&str], phases: &[&str]| {
+        let said = host.says(args);
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(!said.stderr.contains(" failed after "), "{said:?}");
+        for phase in phases {
+            assert!(
+                said.stderr.contains(&format!(": {phase} took ")),
+                "{said:?}"
+            );
+        }
+    };
+    assert_took(&get, &["boot", "install", "shut down", "upload"]);
+    fs::remove_dir_all(host.cache_dir()).unwrap();
+    assert_took(&get, &["download"]);
+    assert_took(&["verify", "--all"], &["verify"]);
+
+    let disk = PathBuf::from(host.says(&get).answer());
+    OpenOptions::new()
+        .append(true)
+        .open(disk)
+        .unwrap()
+        .write_all(b"more")
+        .unwrap();
+    let said = host.says(&["verify", "--all"]);
+    assert_eq!(said.code, Some(6), "{said:?}");
+    assert!(said.stderr.contains(": verify failed after "), "{said:?}");
 }

@@ -129,6 +129,7 @@ impl ImageStore {
             };
             blocking(move || look_at(&import, &made)).await?
         };
+        phase.done();
         Ok(Candidate {
             image: Image::unproven(made, manifest),
             image_dir: self.dir().to_owned(),

@@ -61,7 +61,9 @@ pub(crate) async fn make(
     .await?;
     phase.note("digest");
     let image_dir = image_dir.to_owned();
-    blocking(move || finish(&staging, &image_dir, language, &recipe)).await
+    let made = blocking(move || finish(&staging, &image_dir, language, &recipe)).await?;
+    phase.done();
+    Ok(made)
 }
 
 /// Leaves the new root in `root.tar`.

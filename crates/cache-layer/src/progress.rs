@@ -64,8 +64,11 @@ pub enum ProgressEvent<'a> {
     },
     /// A remark from the work itself.
     Note(&'a str),
-    /// The phase is over, well or badly.
+    /// The phase is over, and what it was for is done.
     Finished(Phase),
+    /// The phase is over, and what it was for is not done: it failed, or was given up. Why, the work itself says at
+    /// its end. There may be another try, which [`Retrying`](Self::Retrying) announces.
+    Failed(Phase),
 }
 
 /// Another try of something that failed.
@@ -150,13 +153,15 @@ impl ProgressSink for NoProgress {
     fn report(&self, _subject: Subject<'_>, _event: ProgressEvent<'_>) {}
 }
 
-/// The phase that some work is in, reported from its beginning to its end, however that comes.
+/// The phase that some work is in, reported from its beginning to its end, however that comes: it failed, unless
+/// it is [`done`](Self::done) before this is dropped.
 #[derive(Debug)]
-#[must_use = "the phase is over as soon as this is dropped"]
+#[must_use = "the phase has failed as soon as this is dropped"]
 pub struct InPhase<'a> {
     sink: &'a dyn ProgressSink,
     subject: Subject<'a>,
     phase: Phase,
+    is_done: bool,
 }
 
 impl<'a> InPhase<'a> {
@@ -172,13 +177,19 @@ impl<'a> InPhase<'a> {
             sink,
             subject,
             phase,
+            is_done: false,
         }
     }
 
-    /// Reports that this phase is over and `phase` began.
+    /// Reports that this phase is over and has done what it was for.
+    pub fn done(mut self) {
+        self.is_done = true;
+    }
+
+    /// The same, and that `phase` began.
     pub fn then(self, phase: Phase) -> Self {
         let (sink, subject) = (self.sink, self.subject);
-        drop(self);
+        self.done();
         Self::begin(sink, subject, phase)
     }
 
@@ -195,7 +206,55 @@ impl<'a> InPhase<'a> {
 
 impl Drop for InPhase<'_> {
     fn drop(&mut self) {
-        self.sink
-            .report(self.subject, ProgressEvent::Finished(self.phase));
+        let event = if self.is_done {
+            ProgressEvent::Finished(self.phase)
+        } else {
+            ProgressEvent::Failed(self.phase)
+        };
+        self.report(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Ends(Mutex<Vec<(&'static str, Phase)>>);
+
+    impl ProgressSink for Ends {
+        fn report(&self, _: Subject<'_>, event: ProgressEvent<'_>) {
+            let end = match event {
+                ProgressEvent::Finished(phase) => ("finished", phase),
+                ProgressEvent::Failed(phase) => ("failed", phase),
+                _ => return,
+            };
+            self.0.lock().unwrap().push(end);
+        }
+    }
+
+    #[test]
+    fn a_phase_that_is_left_by_an_error_has_failed_and_those_before_it_are_finished() {
+        let ends = Ends::default();
+        let install = |fails: bool| {
+            let phase = InPhase::begin(&ends, Subject::Image(Language::Python), Phase::Boot);
+            let phase = phase.then(Phase::Install);
+            if fails {
+                return Err(());
+            }
+            phase.done();
+            Ok(())
+        };
+        install(true).unwrap_err();
+        install(false).unwrap();
+        let expected = [
+            ("finished", Phase::Boot),
+            ("failed", Phase::Install),
+            ("finished", Phase::Boot),
+            ("finished", Phase::Install),
+        ];
+        assert_eq!(*ends.0.lock().unwrap(), expected);
     }
 }

@@ -26,7 +26,9 @@ use crate::{Phase, ProgressEvent, ProgressSink, Subject};
 /// let sink: Arc<dyn ProgressSink> = Arc::new(sender);
 ///
 /// let key = "python-v0.1-1a2b3c4d-base".parse().unwrap();
-/// InPhase::begin(sink.as_ref(), &key, Phase::Boot).note("slow today");
+/// let phase = InPhase::begin(sink.as_ref(), &key, Phase::Boot);
+/// phase.note("slow today");
+/// phase.done();
 /// drop(sink);
 ///
 /// let mut told = Vec::new();
@@ -123,8 +125,10 @@ pub enum WhatHappened {
     },
     /// A remark from the work itself.
     Note(String),
-    /// The phase is over, well or badly.
+    /// The phase is over, and what it was for is done.
     Finished(Phase),
+    /// The phase is over, and what it was for is not done: it failed, or was given up.
+    Failed(Phase),
 }
 
 impl ProgressSink for ProgressSender {
@@ -201,6 +205,7 @@ impl From<ProgressEvent<'_>> for WhatHappened {
             },
             ProgressEvent::Note(remark) => Self::Note(remark.to_owned()),
             ProgressEvent::Finished(phase) => Self::Finished(phase),
+            ProgressEvent::Failed(phase) => Self::Failed(phase),
         }
     }
 }

@@ -264,10 +264,11 @@ impl CacheLayer for RemoteLayer {
         let _permit = self.uploads.acquire().await.map_err(closed)?;
         let progress = self.progress.as_ref();
         let key = snapshot.key();
-        let _phase = InPhase::begin(progress, key, Phase::Upload);
+        let phase = InPhase::begin(progress, key, Phase::Upload);
         let path = path(key);
         let context = format!("upload {path} to {}", self.location);
         if self.has(key, &path).await? {
+            phase.done();
             return Ok(snapshot.clone());
         }
         self.bucket
@@ -285,6 +286,7 @@ impl CacheLayer for RemoteLayer {
         let written = written.map_err(|error| layer_error(context, error))?;
         tracing::debug!(path, ?written, "uploaded");
         self.unusable().remove(key);
+        phase.done();
         Ok(snapshot.clone())
     }
 

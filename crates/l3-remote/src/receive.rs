@@ -130,7 +130,7 @@ impl Receiver<'_> {
             _ => return Err(corrupt(path).with_source(ObjectError::CutOff)),
         };
         let key = wanted.key();
-        let _phase = InPhase::begin(self.progress, &key, Phase::Download);
+        let phase = InPhase::begin(self.progress, &key, Phase::Download);
         let declared = *manifest.disk();
         let total = Some(declared.file_bytes);
         let file = self.staging.file(&key);
@@ -163,6 +163,7 @@ impl Receiver<'_> {
         let finished = blocking(move || disk.finish(Some(declared), base.as_ref())).await;
         let disk = finished.map_err(|error| error.of_object(path))?;
         let snapshot = Snapshot::new(file.path().to_owned(), manifest.with_disk(disk));
+        phase.done();
         Ok(Received::Snapshot(snapshot.held_by(file)))
     }
 

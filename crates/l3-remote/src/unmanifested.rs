@@ -26,7 +26,7 @@ pub(crate) async fn take_in(
     source: &str,
 ) -> Result<Received, LayerError> {
     let key = spec.key();
-    let _phase = InPhase::begin(receiver.progress, &key, Phase::Download);
+    let phase = InPhase::begin(receiver.progress, &key, Phase::Download);
     let total = Some(body.version().bytes);
     let provenance = Provenance::new(
         body.version().modified.unwrap_or(Timestamp::UNIX_EPOCH),
@@ -62,6 +62,7 @@ pub(crate) async fn take_in(
     let disk = finished.map_err(|error| error.of_object(path))?;
     let manifest = Manifest::new(spec.canonical(), disk, provenance);
     let snapshot = Snapshot::new(file.path().to_owned(), manifest);
+    phase.done();
     Ok(Received::Snapshot(snapshot.held_by(file)))
 }
 

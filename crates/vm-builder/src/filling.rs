@@ -97,11 +97,12 @@ impl Filling<'_> {
             version: vm.qemu_version(),
         }];
         tools.extend(self.image.installer_tool.clone());
-        let _phase = phase.then(Phase::ShutDown);
+        let phase = phase.then(Phase::ShutDown);
         if let Some(vm) = machine.take() {
             let powered_off = vm.power_off(host.time_outs.shut_down).await;
             powered_off.map_err(BuildError::from)?;
         }
+        phase.done();
         Ok(Filled { resolved, tools })
     }
 
@@ -123,6 +124,7 @@ impl Filling<'_> {
                 why: &why.to_string(),
             });
         }
+        phase.done();
         Ok(vm)
     }
 

@@ -127,9 +127,10 @@ impl Vms {
         let phase = phase.then(Phase::Install);
         phase.note("look for the installer");
         let found = ask(&mut vm, image.language, programs).await?;
-        let _phase = phase.then(Phase::ShutDown);
+        let phase = phase.then(Phase::ShutDown);
         let off = vm.power_off(host.time_outs.shut_down).await;
         off.map_err(|error| InspectError::NoPowerOff(error.into()))?;
+        phase.done();
         Ok(found)
     }
 }

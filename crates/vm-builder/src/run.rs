@@ -52,7 +52,7 @@ impl Vms {
         let proxy = network.as_ref().map(|_| ("HTTPS_PROXY", proxy_url()));
         let chain = DiskChain::over_snapshot(disk.path(), snapshot.path(), &image.base);
         let mut vm = self.boot(image, chain, network, None).await?;
-        drop(phase);
+        phase.done();
         let command = Command {
             argv,
             env: proxy.into_iter().collect(),

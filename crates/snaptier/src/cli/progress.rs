@@ -14,6 +14,42 @@ use super::console::Console;
 /// The work that is under way, by subject and phase.
 type UnderWay<T> = Mutex<HashMap<(String, Phase), T>>;
 
+/// How a phase ended.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Well,
+    Badly,
+}
+
+impl Ending {
+    /// The phase that is over with this event, if one is.
+    fn of(event: ProgressEvent<'_>) -> Option<(Phase, Self)> {
+        match event {
+            ProgressEvent::Finished(phase) => Some((phase, Self::Well)),
+            ProgressEvent::Failed(phase) => Some((phase, Self::Badly)),
+            _ => None,
+        }
+    }
+
+    fn in_a_line(self, phase: Phase, took: Duration, subject: &str) -> String {
+        let took = Took(took);
+        match self {
+            Self::Well => format!("{subject}: {phase} took {took}"),
+            Self::Badly => format!("{subject}: {phase} failed after {took}"),
+        }
+    }
+
+    /// The same in columns, for a terminal.
+    fn in_columns(self, phase: Phase, took: Duration, subject: &str) -> String {
+        let mark = match self {
+            Self::Well => '✓',
+            Self::Badly => '✗',
+        };
+        let (phase, took) = (phase.as_str(), Took(took));
+        format!("{mark} {phase:10} {took:>7}  {subject}")
+    }
+}
+
 fn locked<T>(under_way: &UnderWay<T>) -> MutexGuard<'_, HashMap<(String, Phase), T>> {
     under_way.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -40,19 +76,21 @@ impl Lines {
 
 impl ProgressSink for Lines {
     fn report(&self, subject: Subject<'_>, event: ProgressEvent<'_>) {
+        let name = subject.to_string();
+        if let Some((phase, ending)) = Ending::of(event) {
+            let since = locked(&self.since).remove(&(name.clone(), phase));
+            let took = since.map_or(Duration::ZERO, |since| since.elapsed());
+            self.print(format_args!("{}", ending.in_a_line(phase, took, &name)));
+            return;
+        }
         match event {
             ProgressEvent::Started(phase) => {
-                locked(&self.since).insert((subject.to_string(), phase), Instant::now());
+                locked(&self.since).insert((name, phase), Instant::now());
                 self.print(format_args!("{subject}: {phase}"));
             }
             ProgressEvent::Note(note) => self.print(format_args!("{subject}:   {note}")),
             ProgressEvent::InstallerLine(line) if line.trim().is_empty() => {}
             ProgressEvent::InstallerLine(line) => self.print(format_args!("{subject}: | {line}")),
-            ProgressEvent::Finished(phase) => {
-                let since = locked(&self.since).remove(&(subject.to_string(), phase));
-                let took = since.map_or(Duration::ZERO, |since| since.elapsed());
-                self.print(format_args!("{subject}: {phase} took {}", Took(took)));
-            }
             // Bytes would be a flood; retries and a slow accelerator are warned of by whoever finds them.
             _ => {}
         }
@@ -89,6 +127,14 @@ impl ProgressSink for Bars {
     fn report(&self, subject: Subject<'_>, event: ProgressEvent<'_>) {
         let name = subject.to_string();
         let mut under_way = locked(&self.under_way);
+        if let Some((phase, ending)) = Ending::of(event) {
+            if let Some(bar) = under_way.remove(&(name.clone(), phase)) {
+                let took = bar.elapsed();
+                bar.finish_and_clear();
+                let _ = self.all.println(ending.in_columns(phase, took, &name));
+            }
+            return;
+        }
         match event {
             ProgressEvent::Started(phase) => {
                 let bar = self.all.add(ProgressBar::new_spinner());
@@ -116,14 +162,6 @@ impl ProgressSink for Bars {
                     }
                 }
             }
-            ProgressEvent::Finished(phase) => {
-                if let Some(bar) = under_way.remove(&(name.clone(), phase)) {
-                    let took = Took(bar.elapsed());
-                    bar.finish_and_clear();
-                    let line = format!("✓ {:10} {took:>7}  {name}", phase.as_str());
-                    let _ = self.all.println(line);
-                }
-            }
             _ => {}
         }
     }
@@ -140,5 +178,29 @@ impl fmt::Display for Took {
         } else {
             f.pad(&format!("{seconds:.1} s"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_that_failed_looks_otherwise_than_one_that_did_its_work() {
+        let took = Duration::from_millis(3800);
+        let told = |event| {
+            let (phase, ending) = Ending::of(event).unwrap();
+            (
+                ending.in_a_line(phase, took, "python"),
+                ending.in_columns(phase, took, "python"),
+            )
+        };
+        let (line, columns) = told(ProgressEvent::Finished(Phase::Install));
+        assert_eq!(line, "python: install took 3.8 s");
+        assert_eq!(columns, "✓ install      3.8 s  python");
+        let (line, columns) = told(ProgressEvent::Failed(Phase::Install));
+        assert_eq!(line, "python: install failed after 3.8 s");
+        assert_eq!(columns, "✗ install      3.8 s  python");
+        assert!(Ending::of(ProgressEvent::Started(Phase::Install)).is_none());
     }
 }

@@ -28,10 +28,12 @@ pub(crate) async fn verify(
     let (mut results, audit, progress) =
         (Verified::default(), Audit::default(), console.progress());
     for key in keys {
-        let audited = {
-            let _phase = InPhase::begin(progress.as_ref(), &key, Phase::Verify);
-            disk.verify(&key, &audit).await?
-        };
+        let phase = InPhase::begin(progress.as_ref(), &key, Phase::Verify);
+        let audited = disk.verify(&key, &audit).await?;
+        match audited {
+            Audited::Sound | Audited::NoManifest => phase.done(),
+            _ => drop(phase),
+        }
         match audited {
             Audited::Sound => results.add(&key, "sound", None),
             Audited::NoManifest => results.add(&key, "no manifest", None),
