@@ -2,7 +2,7 @@
 //! found out: first by us, and only then by a tool that would follow what the file says.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -57,24 +57,45 @@ fn qemu_img_check(file: &File, qemu_img: &Path) -> Result<(), Qcow2Error> {
         program: qemu_img.to_owned(),
         source,
     };
-    let output = Command::new(qemu_img)
+    let mut check = Command::new(qemu_img)
         .args(["check", "-q", STANDARD_INPUT])
         .stdin(Stdio::from(file.try_clone()?))
-        .output()
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(tool)?;
-    let said = [output.stdout, output.stderr].concat();
+    let said = check.stderr.take().map_or(Ok(Vec::new()), beginning);
+    let status = check.wait().map_err(tool)?;
+    let said = said.map_err(tool)?;
     let said = String::from_utf8_lossy(&said);
     let first = said.lines().find(|line| !line.trim().is_empty());
     let first = first.unwrap_or("it said nothing").trim();
-    match output.status.code() {
+    match status.code() {
         Some(NO_ERRORS | LEAKED_CLUSTERS) => Ok(()),
         Some(CORRUPTIONS) => Err(Qcow2Error::malformed(format!(
             "`qemu-img check` finds it corrupt: {first}"
         ))),
         // It was killed, had no memory, or somebody writes to the file: that says nothing about the file.
-        _ => Err(tool(io::Error::other(format!(
-            "{}: {first}",
-            output.status
-        )))),
+        _ => Err(tool(io::Error::other(format!("{status}: {first}")))),
+    }
+}
+
+/// The first of what a program says, which it is let say to its end: a hostile file can have it say gigabytes.
+fn beginning(mut said: impl Read) -> io::Result<Vec<u8>> {
+    let mut first = Vec::new();
+    (&mut said).take(64 << 10).read_to_end(&mut first)?;
+    io::copy(&mut said, &mut io::sink())?;
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_a_program_says_the_beginning_is_kept_and_the_rest_is_let_pass() {
+        let mut flood = io::repeat(b'x').take(10 << 20);
+        let first = beginning(&mut flood).unwrap();
+        assert_eq!((first.len(), flood.limit()), (64 << 10, 0));
     }
 }
