@@ -84,7 +84,7 @@ impl SnapshotBuilder for VmBuilder {
             };
             Some(filling.fill().await?)
         };
-        let disk = overlay::prove(qemu_img, file.path()).await?;
+        let disk = overlay::prove(qemu_img, file.path(), spec.base_image()).await?;
         let (resolved, tools) = filled
             .map(|filled| (filled.resolved, filled.tools))
             .unwrap_or_default();

@@ -5,7 +5,7 @@ use std::io::Seek;
 use std::path::Path;
 use std::process::Stdio;
 
-use cache_key::DiskFormat;
+use cache_key::{BaseImage, DiskFormat};
 use cache_layer::{BuildError, BuildErrorKind, Disk, blocking};
 use qcow2_header::{Qcow2Error, vet_overlay};
 use tokio::process::Command;
@@ -34,10 +34,14 @@ pub(crate) async fn create(
 }
 
 /// Has the overlay at `path`, which nobody writes to any more, checked by us and by `qemu-img`, and says
-/// what its bytes are.
-pub(crate) async fn prove(qemu_img: &Path, path: &Path) -> Result<Disk, BuildError> {
-    let (qemu_img, path) = (qemu_img.to_owned(), path.to_owned());
-    let measured = blocking(move || measure(&qemu_img, &path)).await;
+/// what its bytes are. It has to be one over `base` still.
+pub(crate) async fn prove(
+    qemu_img: &Path,
+    path: &Path,
+    base: &BaseImage,
+) -> Result<Disk, BuildError> {
+    let (qemu_img, path, base) = (qemu_img.to_owned(), path.to_owned(), base.clone());
+    let measured = blocking(move || measure(&qemu_img, &path, &base)).await;
     measured.map_err(|error| {
         let kind = match error {
             Qcow2Error::Tool { .. } => BuildErrorKind::Host,
@@ -47,9 +51,15 @@ pub(crate) async fn prove(qemu_img: &Path, path: &Path) -> Result<Disk, BuildErr
     })
 }
 
-fn measure(qemu_img: &Path, path: &Path) -> Result<Disk, Qcow2Error> {
+fn measure(qemu_img: &Path, path: &Path, base: &BaseImage) -> Result<Disk, Qcow2Error> {
     let mut file = File::open(path)?;
     let header = vet_overlay(&file, qemu_img)?;
+    // A QEMU that somebody broke out of can write any name there.
+    if header.require_overlay()? != (base.path(), base.format().as_str()) {
+        return Err(Qcow2Error::Refused(
+            "it is no overlay of its base image".to_owned(),
+        ));
+    }
     file.rewind()?;
     Ok(Disk::of_reader(&file, header.virtual_bytes)?)
 }
@@ -86,4 +96,32 @@ async fn run(mut command: Command, program: &Path, what: &str) -> Result<(), Bui
         output.status
     );
     Err(BuildError::new(kind, context).with_output(said))
+}
+
+#[cfg(test)]
+mod tests {
+    use cache_key::ImageDigest;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_overlay_that_names_another_file_is_none_of_its_base_image() {
+        let dir = tempfile::tempdir().unwrap();
+        let qemu_img = Path::new("qemu-img");
+        let raw = |name: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, [0; 4096]).unwrap();
+            path
+        };
+        let (base, other) = (raw("base"), raw("other"));
+        let overlay = dir.path().join("overlay");
+        let image = |path| BaseImage::new(path, DiskFormat::Raw, ImageDigest::from_bytes([7; 32]));
+        create(qemu_img, &overlay, &base, DiskFormat::Raw)
+            .await
+            .unwrap();
+        prove(qemu_img, &overlay, &image(&base)).await.unwrap();
+        let error = prove(qemu_img, &overlay, &image(&other)).await.unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert_eq!(cause, "it is no overlay of its base image");
+    }
 }
