@@ -23,8 +23,8 @@ use smoltcp::wire::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::UnixStream;
-use tokio::task::JoinSet;
 use tokio::time::Sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{HOST_ADDRESS, PROXY_PORT};
 
@@ -43,21 +43,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const LONGEST_IDLE: Duration = Duration::from_secs(600);
 
 /// Serves the segment until QEMU closes its end. `service` gets each connection that the guest opens to
-/// the port; dropping the future drops what it has not finished.
+/// the port, for as long as the guest has it open: what serves one that is gone is dropped. So is all when the future is.
 pub(super) async fn serve<S, F>(frames: UnixStream, service: S) -> io::Result<()>
 where
     S: Fn(DuplexStream) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
     let mut stack = Stack::new(frames);
-    let mut served = JoinSet::new();
-    poll_fn(|cx| {
-        while let Poll::Ready(Some(_)) = served.poll_join_next(cx) {}
-        stack.poll(cx, &mut |connection| {
-            served.spawn(service(connection));
-        })
-    })
-    .await
+    let mut accept = |connection| AbortOnDropHandle::new(tokio::spawn(service(connection)));
+    poll_fn(|cx| stack.poll(cx, &mut accept)).await
 }
 
 struct Stack {
@@ -97,7 +91,7 @@ impl Stack {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        accept: &mut impl FnMut(DuplexStream),
+        accept: &mut impl FnMut(DuplexStream) -> AbortOnDropHandle<()>,
     ) -> Poll<io::Result<()>> {
         loop {
             let now = Instant::from_micros(
@@ -203,6 +197,8 @@ struct Carried {
     guest_is_done: bool,
     service_is_done: bool,
     was_answered: bool,
+    /// What is at the other end of the pipe. A guest cannot have more of them than it has places.
+    _service: AbortOnDropHandle<()>,
 }
 
 impl Connection {
@@ -237,7 +233,7 @@ impl Connection {
         &mut self,
         socket: &mut tcp::Socket<'_>,
         cx: &mut Context<'_>,
-        accept: &mut impl FnMut(DuplexStream),
+        accept: &mut impl FnMut(DuplexStream) -> AbortOnDropHandle<()>,
     ) -> bool {
         let was = std::mem::replace(&mut self.state, socket.state());
         if !socket.is_open() {
@@ -246,8 +242,9 @@ impl Connection {
         }
         if self.carried.is_none() && socket.may_send() {
             let (near, far) = tokio::io::duplex(WINDOW);
-            accept(far);
+            let service = accept(far);
             self.carried = Some(Carried {
+                _service: service,
                 pipe: near,
                 guest_is_done: false,
                 service_is_done: false,
@@ -436,6 +433,8 @@ mod tests {
         ArpOperation, ArpPacket, ArpRepr, EthernetRepr, IpAddress, Ipv4Address, Ipv4Repr,
         TcpControl, TcpRepr, TcpSeqNumber,
     };
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
@@ -544,6 +543,42 @@ mod tests {
         assert!(back == sent);
         drop(guest);
         served.await.unwrap().unwrap();
+    }
+
+    /// Counts what serves.
+    struct Serving(Arc<AtomicUsize>);
+
+    impl Drop for Serving {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_serves_a_connection_ends_with_it() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let serving = Arc::new(AtomicUsize::new(0));
+        let count = serving.clone();
+        let _served = tokio::spawn(serve(ours, move |connection| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let counted = Serving(count.clone());
+            async move {
+                // As one does that waits for a host which never answers.
+                std::future::pending::<()>().await;
+                drop((connection, counted));
+            }
+        }));
+        let mut guest = Guest::new(theirs);
+        for port in 0..3 {
+            let handle = guest.connect(HOST_ADDRESS, PROXY_PORT, 41_000 + port);
+            let now = || serving.load(Ordering::SeqCst);
+            assert!(guest.run(|_| now() == 1).await);
+            let reset = guest.run(|sockets| {
+                sockets.get_mut::<tcp::Socket<'_>>(handle).abort();
+                now() == 0
+            });
+            assert!(reset.await, "it is served still");
+        }
     }
 
     #[tokio::test]

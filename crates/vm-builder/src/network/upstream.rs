@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 use url::Url;
 
 use super::allowlist::{Reach, is_inward};
@@ -115,12 +116,26 @@ impl Upstream {
             _ => {
                 // An IPv6 address stands in brackets in a URL, and without them in a look-up.
                 let bare = host.trim_start_matches('[').trim_end_matches(']');
-                let found = lookup_host((bare, port)).await?;
+                let found = look_up(bare.to_owned(), port).await?;
                 // What was looked at is what is connected to: there is no second look-up to lie to.
                 TcpStream::connect(within(host, found, reach)?.as_slice()).await
             }
         }
     }
+}
+
+/// Look-ups that go on at once, of all machines. Each takes a thread of those that all files are read and written on.
+static LOOK_UPS: Semaphore = Semaphore::const_new(32);
+
+/// The host's addresses. A look-up cannot be given up: one that nobody waits for any more keeps its permit to its end.
+async fn look_up(host: String, port: u16) -> io::Result<std::vec::IntoIter<SocketAddr>> {
+    let permit = LOOK_UPS.acquire().await.map_err(io::Error::other)?;
+    let looking = tokio::spawn(async move {
+        let found = lookup_host((host.as_str(), port)).await;
+        drop(permit);
+        Ok(Vec::from_iter(found?).into_iter())
+    });
+    looking.await.map_err(io::Error::other)?
 }
 
 /// Those of a host's addresses that may be connected to.
