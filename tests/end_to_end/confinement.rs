@@ -79,6 +79,15 @@ fn qemu_is_nobodys_process_and_has_nothing_of_ours() {
             groups.len() <= 1 && !groups.contains(&"0".to_owned()),
             "{groups:?}"
         );
+        // A container may keep its root from making one.
+        let mut makes_one = Command::new("unshare");
+        makes_one.args(["--net", "--ipc", "true"]);
+        let is_apart = |kind: &str| {
+            let of = |process: &str| fs::read_link(format!("/proc/{process}/ns/{kind}")).unwrap();
+            of(&machine.process.to_string()) != of("self")
+        };
+        let can_be = makes_one.status().unwrap().success();
+        assert_eq!(["net", "ipc"].map(is_apart), [can_be; 2]);
     } else {
         assert_eq!(
             machine.field("status", "Uid:"),

@@ -13,7 +13,8 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::{
-    Gid, Uid, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    Gid, Uid, UnshareFlags, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid, unshare_unsafe,
 };
 
 use crate::cgroup::{Leaf, Limits};
@@ -81,6 +82,8 @@ impl Confinement {
         limit(Resource::As, self.most_address_space)?;
         if let Some(Ids { uid, gid: group }) = self.user {
             let (uid, group) = (Uid::from_raw(uid), gid(group));
+            // A network without even a loopback: all that it talks to is inherited. Root in a container may not make one.
+            let _ = unshare_network();
             set_thread_groups(&self.groups)?;
             set_thread_res_gid(group, group, group)?;
             // Last: with it goes the right to change the others.
@@ -88,6 +91,14 @@ impl Confinement {
         }
         set_no_new_privs(true)?;
         close_all_on_exec()
+    }
+}
+
+fn unshare_network() -> rustix::io::Result<()> {
+    #[expect(unsafe_code, reason = "unsharing some things would be unsafe")]
+    // SAFETY: namespaces of network and IPC have nothing to do with memory or descriptors.
+    unsafe {
+        unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWIPC)
     }
 }
 
