@@ -193,6 +193,9 @@ async fn ask(
     found.map(Some).map_err(InspectError::Lacks)
 }
 
+/// Characters of a version.
+const LONGEST_VERSION: usize = 64;
+
 /// Runs a script with the proxy's place and `programs` as its arguments, and gives its output.
 async fn run(vm: &mut Ready, script: &str, programs: &[String]) -> Result<String, InspectError> {
     let (address, port) = (HOST_ADDRESS.to_string(), PROXY_PORT.to_string());
@@ -210,7 +213,10 @@ async fn run(vm: &mut Ready, script: &str, programs: &[String]) -> Result<String
     };
     let exit = vm.command(Phase::Install, command, Some(ASKING)).await;
     let exit = exit.map_err(|error| InspectError::NoCommand(error.into()))?;
-    let said = String::from_utf8_lossy(&said).into_owned();
+    let said = String::from_utf8_lossy(&said);
+    // It is shown, and kept in manifests: nothing of it is to be obeyed by a terminal.
+    let is_text = |c: &char| *c == '\n' || !c.is_control();
+    let said: String = said.chars().filter(is_text).collect();
     if exit.is_success() {
         return Ok(said);
     }
@@ -242,7 +248,8 @@ impl Question {
         let beside = path(key).ok_or(Lack::Interpreter(name))?;
         let said = values.remove("version").unwrap_or_default();
         // `uv 0.5.1 (1a2b3c4 2024-11-08)`, or the number alone.
-        let version = said.split_whitespace().nth(1).unwrap_or(&said).to_owned();
+        let version = said.split_whitespace().nth(1).unwrap_or(&said);
+        let version = version.chars().take(LONGEST_VERSION).collect();
         if registry_hosts.is_empty() {
             return Err(Lack::Registries);
         }

@@ -95,7 +95,9 @@ pub(crate) fn remedy(output: &str) -> Option<&'static str> {
 /// called is left out, and all of it fits a manifest.
 fn listed<'a>(packages: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<ResolvedPackage> {
     let is_plausible = |text: &str| {
-        (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        // What JSON writes as it is: a list of what it has to escape would be twice as long in a manifest.
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        (1..=LONGEST_WORD).contains(&text.len()) && text.bytes().all(is_plain)
     };
     let packages = packages
         .filter(|(name, version)| is_plausible(name) && is_plausible(version))
@@ -224,7 +226,14 @@ mod tests {
         let json = serde_json::to_vec(&packages).unwrap();
         assert!((json.len() as u64) < MAX_MANIFEST_BYTES);
 
-        let lies = [("", "1"), ("a", ""), ("a\u{1b}[2J", "1"), ("a b", "1")];
+        let lies = [
+            ("", "1"),
+            ("a", ""),
+            ("a\u{1b}[2J", "1"),
+            ("a b", "1"),
+            ("a\\", "1"),
+            ("a", "\""),
+        ];
         let too_long = "x".repeat(LONGEST_WORD + 1);
         assert_eq!(listed(lies.into_iter().chain([(&*too_long, "1")])), []);
         let twice = [("b", "1"), ("a", "2"), ("b", "1")];
