@@ -44,6 +44,9 @@ impl Running {
             biased;
             status = self.qemu.exited() => self.end(status).await,
             fault = self.qmp.fault() => self.fault(fault),
+            // Before the work: it may have something to do whenever it is looked at.
+            limit = passed(self.deadline) => VmFault::BuildTimedOut(limit),
+            after = passed(time_out.map(Deadline::after)) => VmFault::TimedOut(after),
             done = work => match done {
                 Ok(done) => return Ok(done),
                 Err(fault) if fault.is_broken_channel() => {
@@ -54,8 +57,6 @@ impl Running {
                 }
                 Err(fault) => fault,
             },
-            limit = passed(self.deadline) => VmFault::BuildTimedOut(limit),
-            after = passed(time_out.map(Deadline::after)) => VmFault::TimedOut(after),
         };
         Err(self.error(phase, fault))
     }
