@@ -44,6 +44,7 @@ pub(crate) async fn install(
     guest.hand_in_ca_bundle().await?;
     let script = script(installer.as_ref(), packages)?;
     let (mut list, mut output, mut length) = (Vec::new(), Output::default(), 0_usize);
+    guest.vm.refused().forget();
     let exit = guest
         .run(script, &mut |stream, bytes| {
             match stream {
@@ -64,7 +65,7 @@ pub(crate) async fn install(
         return Err(error.with_output(said).into());
     }
     if !exit.is_success() {
-        let refused = guest.vm.refused();
+        let refused = guest.vm.refused().hosts();
         if installer.was_refused(&said) && !refused.is_empty() {
             let hosts = refused.join("`, `");
             let context = format!(

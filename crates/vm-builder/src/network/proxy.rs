@@ -50,7 +50,7 @@ impl Proxy {
         };
         let Some(reach) = self.0.allowlist.reach(&host, port) else {
             tracing::info!(?host, port, "a guest asked for a host that is not allowed");
-            self.0.refused.add(&host, port);
+            self.0.refused.not_allowed(&host, port);
             return refuse(guest, Refusal::NotAllowed).await;
         };
         let connecting = self.0.upstream.connect(&host, port, reach);
@@ -58,7 +58,10 @@ impl Proxy {
         let mut server = match connected.map_err(io::Error::from).flatten() {
             Ok(server) => server,
             Err(error) => {
-                tracing::warn!(host, port, %error, "cannot reach a host that a guest may reach");
+                // Once: a guest may ask as often as it likes.
+                if self.0.refused.unreachable() {
+                    tracing::warn!(host, port, %error, "cannot reach a host that a guest may reach");
+                }
                 let inward = error.kind() == io::ErrorKind::PermissionDenied;
                 return refuse(
                     guest,

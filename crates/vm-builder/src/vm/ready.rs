@@ -7,6 +7,7 @@ use super::running::Running;
 use super::shutting_down::ShuttingDown;
 use crate::command::{Command, Streams};
 use crate::guest_agent::{GuestAgent, GuestExit};
+use crate::network::Refused;
 
 /// A machine whose guest takes commands.
 pub(crate) struct Ready {
@@ -70,9 +71,9 @@ impl Ready {
         self.running.console.text()
     }
 
-    /// The hosts that its guest asked for and may not reach.
-    pub(crate) fn refused(&self) -> Vec<String> {
-        self.running.refused.hosts()
+    /// What its guest asked the network for in vain.
+    pub(crate) fn refused(&self) -> &Refused {
+        &self.running.refused
     }
 
     /// QEMU's version: `7.2.22`.
