@@ -65,26 +65,9 @@ pub(crate) async fn install(
         return Err(error.with_output(said).into());
     }
     if !exit.is_success() {
-        let refused = guest.vm.refused().hosts();
-        if installer.was_refused(&said) && !refused.is_empty() {
-            let hosts = refused.join("`, `");
-            let context = format!(
-                "install {packages}: hosts were asked for that are not allowed, `{hosts}`: if they are to be, allow them (`VmHost::more_hosts`, `--allow-host`)"
-            );
-            let error = BuildError::new(BuildErrorKind::Host, context).with_output(said);
-            return Err(NotInstalled {
-                error,
-                guest_is_idle: true,
-            });
-        }
-        let kind = installer.classify(&said);
-        // What the kernel says explains what it did to the installer; the installer's own words are the last.
-        let said = [guest.vm.console().as_str(), &said].join("\n");
-        let said = said.trim_start();
-        let remedy = remedy(said).map(|remedy| format!(": {remedy}"));
-        let context = format!("install {packages}{}", remedy.unwrap_or_default());
+        let error = guest.failure(packages, said);
         return Err(NotInstalled {
-            error: BuildError::new(kind, context).with_output(said),
+            error,
             guest_is_idle: true,
         });
     }
@@ -143,6 +126,25 @@ impl Guest<'_> {
             .await?;
         self.has_ca_bundle = true;
         Ok(())
+    }
+
+    /// The error of an installer that came to its end and said this.
+    fn failure(&self, packages: &PackageSet, said: String) -> BuildError {
+        let refused = self.vm.refused().hosts();
+        if self.installer.was_refused(&said) && !refused.is_empty() {
+            let hosts = refused.join("`, `");
+            let context = format!(
+                "install {packages}: hosts were asked for that are not allowed, `{hosts}`: if they are to be, allow them (`VmHost::more_hosts`, `--allow-host`)"
+            );
+            return BuildError::new(BuildErrorKind::Host, context).with_output(said);
+        }
+        let kind = self.installer.classify(&said);
+        // What the kernel says explains what it did to the installer; the installer's own words are the last.
+        let said = [self.vm.console().as_str(), &said].join("\n");
+        let said = said.trim_start();
+        let remedy = remedy(said).map(|remedy| format!(": {remedy}"));
+        let context = format!("install {packages}{}", remedy.unwrap_or_default());
+        BuildError::new(kind, context).with_output(said)
     }
 
     /// Runs a step of the installer.
