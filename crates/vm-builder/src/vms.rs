@@ -110,10 +110,7 @@ impl Vms {
             Err(fault) => fault,
         };
         let tcg = Accelerator::Tcg;
-        let proof = match image.knows_proof {
-            true => tcg.proof(self.host(), image).await?,
-            false => Box::pin(self.answers(tcg, image, scratch)).await?,
-        };
+        let proof = Box::pin(self.proof(tcg, image, scratch)).await?;
         proof.map_err(|said| {
             let context = format!("run a guest with {tcg}: {said}");
             BuildError::new(BuildErrorKind::Host, context)
@@ -128,13 +125,8 @@ impl Vms {
         image: &GuestImage,
         scratch: &Path,
     ) -> Result<Probed, BuildError> {
-        let host = self.host();
-        let user = host.user.to_become();
-        if image.knows_proof {
-            let proof = |accelerator: Accelerator| accelerator.proof(host, image);
-            return race(candidate, user, proof(candidate), proof(Accelerator::Tcg)).await;
-        }
-        let proof = |accelerator| self.answers(accelerator, image, scratch);
+        let user = self.host().user.to_become();
+        let proof = |accelerator| self.proof(accelerator, image, scratch);
         Box::pin(race(
             candidate,
             user,
@@ -142,6 +134,14 @@ impl Vms {
             proof(Accelerator::Tcg),
         ))
         .await
+    }
+
+    /// Boots `image` in the quickest way that shows whether a guest runs.
+    async fn proof(&self, accelerator: Accelerator, image: &GuestImage, scratch: &Path) -> Proof {
+        match image.knows_proof {
+            true => accelerator.proof(self.host(), image).await,
+            false => self.answers(accelerator, image, scratch).await,
+        }
     }
 
     /// Boots `image` on a disk of its own until its agent answers, and ends it.
